@@ -1,0 +1,236 @@
+//! The lock: everything a bundle will hold, pinned. It is complete by itself — artifacts with their digests, and how layers, images
+//! and host packages are put together from them — so that the same lock gives the same bundle whatever catalogue built it.
+//!
+//! It is written as KDL, sorted, one artifact a node, so that a change of version shows as a change of a few lines.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::site::{Arch, Role};
+
+/// A whole lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    /// Name of the site it was made for.
+    pub site: String,
+    /// Version of the site.
+    pub version: String,
+    /// Digest of the resolved site (its canonical JSON): a site that changed must be locked again.
+    pub site_digest: Digest,
+    /// What is fetched, sorted by name and architecture.
+    pub artifacts: Vec<Artifact<Pinned>>,
+    /// How layers are put together, sorted by name and architecture.
+    pub layers: Vec<Layer>,
+    /// Container images, sorted by name and architecture.
+    pub images: Vec<Image>,
+    /// What is unpacked on hosts, sorted by name and architecture.
+    pub packages: Vec<Package>,
+}
+
+/// What must be locked: a [`Lock`] whose artifacts have sources but no digests yet. The catalogue and a site give one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Name of the site.
+    pub site: String,
+    /// Version of the site.
+    pub version: String,
+    /// Digest of the resolved site.
+    pub site_digest: Digest,
+    /// What is to be found, sorted by name and architecture.
+    pub artifacts: Vec<Artifact<()>>,
+    /// See [`Lock::layers`].
+    pub layers: Vec<Layer>,
+    /// See [`Lock::images`].
+    pub images: Vec<Image>,
+    /// See [`Lock::packages`].
+    pub packages: Vec<Package>,
+}
+
+/// Digest and size of the bytes of an artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pinned {
+    /// Digest of the file; of the manifest, where the artifact is an image.
+    pub digest: Digest,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// One file (or, from an OCI registry, one image) to be had from any of its sources.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact<P> {
+    /// Name, unique together with the architecture: `kube`, `libmnl0`.
+    pub name: String,
+    /// Upstream version, for people.
+    pub version: String,
+    /// Architecture it is for.
+    pub arch: Arch,
+    /// Digest and size, in a lock.
+    pub pin: P,
+    /// Sources in the order in which they are tried; all are held to the same digest.
+    pub sources: Vec<Source>,
+}
+
+/// Where an artifact can be had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "source")]
+pub enum Source {
+    /// Built from one of our own Go mains.
+    Go {
+        /// Folder under `airgap/sources/`.
+        recipe: String,
+        /// Name of the recipe's output.
+        output: String,
+    },
+    /// A Debian package, the `.deb` file itself.
+    Debian {
+        /// Release, such as `trixie`.
+        suite: String,
+        /// Package name.
+        package: String,
+        /// Version; the newest of the suite while it is not locked.
+        version: Option<String>,
+    },
+    /// An image in an OCI registry.
+    Oci {
+        /// `registry/repository:tag`, with `@sha256:…` once locked.
+        reference: String,
+    },
+    /// A file over HTTPS.
+    Https {
+        /// Address.
+        url: String,
+    },
+    /// A file below one of the folders given with `--artifacts`, or beside the `qiji` binary.
+    Folder {
+        /// Relative path.
+        path: String,
+    },
+}
+
+/// How one file system layer is put together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Name, unique together with the architecture.
+    pub name: String,
+    /// Architecture.
+    pub arch: Arch,
+    /// Entries in any order; they are sorted by path when written. Parent folders are added, mode 0755.
+    pub entries: Vec<LayerEntry>,
+}
+
+/// One entry of a layer. Paths are relative, without a leading slash. Owner is 0:0, times are zero.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "entry")]
+pub enum LayerEntry {
+    /// A file.
+    File {
+        /// Path in the layer.
+        path: String,
+        /// Name of the artifact, of the layer's architecture.
+        artifact: String,
+        /// Path inside the artifact, where that is a `.deb`; may hold one `*` that must match exactly one regular file. Links are followed.
+        member: Option<String>,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// A symbolic link.
+    Link {
+        /// Path in the layer.
+        path: String,
+        /// What it points to, as written.
+        target: String,
+    },
+    /// A folder.
+    Folder {
+        /// Path in the layer.
+        path: String,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// A small text.
+    Text {
+        /// Path in the layer.
+        path: String,
+        /// The text.
+        content: String,
+        /// Permission bits.
+        mode: u32,
+    },
+}
+
+/// A container image of one architecture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// Full name with tag: `qiji.local/kube-apiserver:v1.36.3`.
+    pub name: String,
+    /// Architecture.
+    pub arch: Arch,
+    /// Hosts that need it before Kubernetes can pull anything.
+    pub roles: Vec<Role>,
+    /// What it is made of.
+    pub content: ImageContent,
+}
+
+/// What an image is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "content")]
+pub enum ImageContent {
+    /// Put together from layers by us.
+    Assembled {
+        /// Names of layers of the same architecture, lowest first.
+        layers: Vec<String>,
+        /// The image's configuration.
+        config: ImageConfig,
+    },
+    /// Copied as it is from a registry.
+    Copied {
+        /// Name of the artifact.
+        artifact: String,
+    },
+}
+
+/// Configuration of an assembled image (OCI image specification, `config.md`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageConfig {
+    /// Entrypoint.
+    pub entrypoint: Vec<String>,
+    /// Environment.
+    pub env: BTreeMap<String, String>,
+    /// User, `uid:gid`; root when empty.
+    pub user: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Something that is unpacked on hosts, under a folder of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Package {
+    /// Name: `kubernetes`, `containerd`. The names `agent` and `qiji` are the tools themselves: one raw file each.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Architecture.
+    pub arch: Arch,
+    /// Hosts that get it.
+    pub roles: Vec<Role>,
+    /// What it is made of.
+    pub content: PackageContent,
+}
+
+/// What a package is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "content")]
+pub enum PackageContent {
+    /// Layers, lowest first; the same blobs as in the images that use them.
+    Layers {
+        /// Names of layers of the same architecture.
+        layers: Vec<String>,
+    },
+    /// One artifact as it is.
+    File {
+        /// Name of the artifact.
+        artifact: String,
+    },
+}
