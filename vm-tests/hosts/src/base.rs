@@ -58,10 +58,12 @@ fn build(arguments: &[String], partial: &Path, done: &Path) -> Result<(), HostsE
 }
 
 fn arguments(extra_packages: &[String]) -> Vec<String> {
-    let mut packages: Vec<&str> = PACKAGES.into_iter().chain(extra_packages.iter().map(String::as_str)).collect();
+    let mut packages: Vec<&str> =
+        PACKAGES.into_iter().chain(extra_packages.iter().map(String::as_str)).collect();
     packages.sort_unstable();
     packages.dedup();
-    let fixed = ["--quiet".to_owned(), "--variant=minbase".to_owned(), format!("--include={}", packages.join(","))];
+    let fixed =
+        ["--quiet".to_owned(), "--variant=minbase".to_owned(), format!("--include={}", packages.join(","))];
     let left_out = LEFT_OUT.iter().map(|path| format!("--dpkgopt=path-exclude={path}"));
     fixed.into_iter().chain(left_out).collect()
 }

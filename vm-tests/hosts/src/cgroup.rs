@@ -51,7 +51,9 @@ fn mount_point<'a>(line: &'a str, controllers: &[String]) -> Option<&'a str> {
     let options: Vec<&str> = after.nth(1)?.split(',').collect();
     let fits = match kind {
         "cgroup2" => controllers.is_empty(),
-        "cgroup" => !controllers.is_empty() && controllers.iter().all(|name| options.contains(&name.as_str())),
+        "cgroup" => {
+            !controllers.is_empty() && controllers.iter().all(|name| options.contains(&name.as_str()))
+        }
         _ => false,
     };
     fits.then(|| before.split(' ').nth(4))?
@@ -154,7 +156,8 @@ mod tests {
             32 1 0:37 / /sys/fs/cgroup/systemd rw,relatime shared:3 - cgroup cgroup rw,name=systemd\n\
             33 1 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
         let dirs: Vec<_> = parse(own, mounts).into_iter().map(|h| (h.dir, h.v2)).collect();
-        let expected = [("systemd/", false), ("memory/a/b", false), ("cpu,cpuacct/", false), ("unified/", true)];
+        let expected =
+            [("systemd/", false), ("memory/a/b", false), ("cpu,cpuacct/", false), ("unified/", true)];
         assert_eq!(dirs, expected.map(|(dir, v2)| (Path::new("/sys/fs/cgroup").join(dir), v2)));
     }
 

@@ -4,10 +4,11 @@
 //! an ext4 image of its own. containerd's overlay snapshotter needs such a plain file system below it.
 
 use std::fmt::Write as _;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt;
 
 use crate::command::{run, run_with_input};
 use crate::{HostSpec, HostsError, Kind, OpsUser, Sudo, base, quirks};
@@ -57,8 +58,23 @@ fn mount_limited(image: &Path, root: &Path, mib: u64) -> Result<(), HostsError> 
 /// A root of empty folders and a few files; `/usr` is bound over it when the host starts.
 fn fill_netns(root: &Path) -> Result<(), HostsError> {
     for dir in [
-        "usr", "etc/ssh", "dev", "home", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp", "var/cache", "var/lib",
-        "var/log", "var/spool", "var/tmp",
+        "usr",
+        "etc/ssh",
+        "dev",
+        "home",
+        "mnt",
+        "opt",
+        "proc",
+        "root",
+        "run",
+        "srv",
+        "sys",
+        "tmp",
+        "var/cache",
+        "var/lib",
+        "var/log",
+        "var/spool",
+        "var/tmp",
     ] {
         fs::create_dir_all(root.join(dir))?;
     }
@@ -72,11 +88,26 @@ fn fill_netns(root: &Path) -> Result<(), HostsError> {
     for name in BORROWED.map(|name| Path::new("/etc").join(name)).iter().filter(|path| path.exists()) {
         run("cp", &["-a", &name.display().to_string(), &root.join("etc").display().to_string()])?;
     }
-    put(root, "etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/bash\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n\
-        nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n")?;
+    put(
+        root,
+        "etc/passwd",
+        0o644,
+        "root:x:0:0:root:/root:/bin/bash\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n\
+        nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+    )?;
     put(root, "etc/group", 0o644, "root:x:0:\ntty:x:5:\nshadow:x:42:\nnogroup:x:65534:\n")?;
-    put(root, "etc/shadow", 0o640, "root:*:20000:0:99999:7:::\nsshd:!:20000::::::\nnobody:*:20000:0:99999:7:::\n")?;
-    put(root, "etc/sudoers", 0o440, "Defaults env_reset\nroot ALL=(ALL:ALL) ALL\n@includedir /etc/sudoers.d\n")
+    put(
+        root,
+        "etc/shadow",
+        0o640,
+        "root:*:20000:0:99999:7:::\nsshd:!:20000::::::\nnobody:*:20000:0:99999:7:::\n",
+    )?;
+    put(
+        root,
+        "etc/sudoers",
+        0o440,
+        "Defaults env_reset\nroot ALL=(ALL:ALL) ALL\n@includedir /etc/sudoers.d\n",
+    )
 }
 
 fn fill_nspawn(root: &Path, extra_packages: &[String]) -> Result<(), HostsError> {

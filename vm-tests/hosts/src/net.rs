@@ -111,23 +111,21 @@ impl Network {
             &[&format!("--net={}", path(&world)), "--", "nft", "-f", "-"],
             WORLD_RULES.as_bytes(),
         )?;
-        batch(&world, "link set lo up\n")?;
-        batch(
-            &site,
-            &format!("link set lo up\nlink add uplink type veth peer name uplink address {WORLD_MAC} netns {world}\n"),
-        )?;
-        batch(&world, &format!("addr add {WORLD_END}/30 dev uplink\nlink set uplink arp off up\n"))?;
-        let mut site_up = format!(
-            "addr add {SITE_END}/30 dev uplink\nlink set uplink arp off up\n\
-             neigh replace {WORLD_END} lladdr {WORLD_MAC} nud permanent dev uplink\n\
-             route add default via {WORLD_END} dev uplink\n"
-        );
+        let uplink = format!("link add uplink type veth peer name uplink address {WORLD_MAC} netns {world}");
+        batch(&site, &["link set lo up".to_owned(), uplink])?;
+        let world_up =
+            ["link set lo up", &format!("addr add {WORLD_END}/30 dev uplink"), "link set uplink arp off up"];
+        batch(&world, &world_up.map(str::to_owned))?;
+        let mut site_up = vec![
+            format!("addr add {SITE_END}/30 dev uplink"),
+            "link set uplink arp off up".to_owned(),
+            format!("neigh replace {WORLD_END} lladdr {WORLD_MAC} nud permanent dev uplink"),
+            format!("route add default via {WORLD_END} dev uplink"),
+        ];
         for (at, subnet) in spec.subnets.iter().enumerate() {
-            site_up += &format!(
-                "link add br{at} type bridge\naddr add {}/{} dev br{at}\nlink set br{at} up\n",
-                subnet.gateway,
-                subnet.net.prefix_len()
-            );
+            site_up.push(format!("link add br{at} type bridge"));
+            site_up.push(format!("addr add {}/{} dev br{at}", subnet.gateway, subnet.net.prefix_len()));
+            site_up.push(format!("link set br{at} up"));
         }
         batch(&site, &site_up)
     }
@@ -139,28 +137,33 @@ impl Network {
         add(&netns)?;
         // A new namespace takes the machine's setting over; a bare host does not forward.
         sysctl(&netns, &["net.ipv4.ip_forward=0"])?;
-        let (mut site_side, mut host_side) = (String::new(), "link set lo up\n".to_owned());
+        let (mut site_side, mut host_side) = (Vec::new(), vec!["link set lo up".to_owned()]);
         for (at, link) in links(spec, host).iter().enumerate() {
-            let port = port(index, at);
-            let [high, low, ..] = u32::try_from(index).unwrap_or_default().to_le_bytes();
-            let id = &self.id;
-            site_side += &format!(
-                "link add {port} type veth peer name eth{at} address 02:71:{}:{}:{low:02x}:{high:x}{at:x} netns {netns}\n\
-                 link set {port} master br{} up\n",
-                &id[..2],
-                &id[2..4],
-                link.subnet
-            );
-            for address in &link.addresses {
-                host_side += &format!("addr add {address} broadcast + dev eth{at}\n");
-            }
-            host_side += &format!("link set eth{at} up\n");
+            let (port, mac) = (port(index, at), self.mac(index, at));
+            site_side
+                .push(format!("link add {port} type veth peer name eth{at} address {mac} netns {netns}"));
+            site_side.push(format!("link set {port} master br{} up", link.subnet));
+            host_side
+                .extend(link.addresses.iter().map(|one| format!("addr add {one} broadcast + dev eth{at}")));
+            host_side.push(format!("link set eth{at} up"));
         }
         if let Some(first) = links(spec, host).first() {
-            host_side += &format!("route add default via {} dev eth0\n", spec.subnets[first.subnet].gateway);
+            host_side.push(format!("route add default via {} dev eth0", spec.subnets[first.subnet].gateway));
         }
         batch(&self.site(), &site_side)?;
         batch(&netns, &host_side)
+    }
+
+    /// A host's hardware address: the same after a power cut, and another for each site, host and link.
+    fn mac(&self, index: usize, at: usize) -> String {
+        format!(
+            "02:71:{}:{}:{:02x}:{:x}{:x}",
+            &self.id[..2],
+            &self.id[2..4],
+            index % 256,
+            index / 256 % 16,
+            at % 16
+        )
     }
 
     /// Takes the namespace of a host away, and with it its links.
@@ -172,13 +175,18 @@ impl Network {
     pub(crate) fn set_links(&self, spec: &TestbedSpec, index: usize, up: bool) -> Result<(), HostsError> {
         let state = if up { "up" } else { "down" };
         let lines = (0..links(spec, &spec.hosts[index]).len())
-            .map(|at| format!("link set {} {state}\n", port(index, at)))
-            .collect::<String>();
+            .map(|at| format!("link set {} {state}", port(index, at)))
+            .collect::<Vec<_>>();
         batch(&self.site(), &lines)
     }
 
     /// Limits the cables of a host to `kbit` kilobits a second in each direction; `None` lifts the limit.
-    pub(crate) fn shape(&self, spec: &TestbedSpec, index: usize, kbit: Option<u64>) -> Result<(), HostsError> {
+    pub(crate) fn shape(
+        &self,
+        spec: &TestbedSpec,
+        index: usize,
+        kbit: Option<u64>,
+    ) -> Result<(), HostsError> {
         let host = &spec.hosts[index];
         for at in 0..links(spec, host).len() {
             for (netns, link) in
@@ -196,7 +204,8 @@ impl Network {
         let link = json("ip", &run("ip", &["-n", &world, "-j", "-s", "link", "show", "dev", "uplink"])?)?;
         let received = &link[0]["stats64"]["rx"];
         let enter = format!("--net={}", path(&world));
-        let nft = json("nft", &run("nsenter", &[&enter, "--", "nft", "-j", "list", "table", "ip", "world"])?)?;
+        let nft =
+            json("nft", &run("nsenter", &[&enter, "--", "nft", "-j", "list", "table", "ip", "world"])?)?;
         let parts = nft["nftables"].as_array().cloned().unwrap_or_default();
         let filtered = parts.iter().find_map(|part| part["counter"]["packets"].as_u64());
         let elements = parts.iter().find_map(|part| part["set"]["elem"].as_array().cloned());
@@ -251,8 +260,8 @@ fn add(netns: &str) -> Result<(), HostsError> {
     run("ip", &["netns", "add", netns]).map(drop)
 }
 
-fn batch(netns: &str, lines: &str) -> Result<(), HostsError> {
-    run_with_input("ip", &["-n", netns, "-batch", "-"], lines.as_bytes()).map(drop)
+fn batch(netns: &str, lines: &[String]) -> Result<(), HostsError> {
+    run_with_input("ip", &["-n", netns, "-batch", "-"], lines.join("\n").as_bytes()).map(drop)
 }
 
 fn sysctl(netns: &str, settings: &[&str]) -> Result<(), HostsError> {

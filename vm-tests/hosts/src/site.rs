@@ -28,7 +28,7 @@ pub(crate) const ROOT: &str = "/var/lib/qiji-hosts";
 /// How long a killed process may take to be gone.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// The age at which an unfinished folder belongs to nobody any more.
-const UNFINISHED_LIMIT: Duration = Duration::from_secs(60);
+const UNFINISHED_LIMIT: Duration = Duration::from_mins(1);
 
 /// The sites of this process, for the signal handler.
 static LIVE: Mutex<Vec<Site>> = Mutex::new(Vec::new());
@@ -77,7 +77,8 @@ impl Site {
             let id = fresh_id()?;
             let dir = Path::new(ROOT).join(&id);
             let groups = cgroup::folders(&group_name(&id))?;
-            let owner = Owner::of(process::id()).ok_or_else(|| std::io::Error::other("cannot read /proc/self/stat"))?;
+            let owner = Owner::of(process::id())
+                .ok_or_else(|| std::io::Error::other("cannot read /proc/self/stat"))?;
             let state = State { name: name.to_owned(), owner, groups: groups.clone() };
             let unfinished = Path::new(ROOT).join(format!(".new-{id}-{}", process::id()));
             fs::create_dir(&unfinished)?;
@@ -133,14 +134,20 @@ impl Site {
             text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<i32>>()
         });
         let own = i32::try_from(process::id()).unwrap_or_default();
-        cgroup::processes(&self.groups).into_iter().chain(in_netns).filter(|&pid| pid > 1 && pid != own).collect()
+        cgroup::processes(&self.groups)
+            .into_iter()
+            .chain(in_netns)
+            .filter(|&pid| pid > 1 && pid != own)
+            .collect()
     }
 
     fn namespaces(&self) -> Vec<String> {
         let prefix = format!("qiji-{}", self.id);
         let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        names.filter(|name| name.strip_prefix(&prefix).is_some_and(|rest| rest.starts_with(['-', '.']))).collect()
+        names
+            .filter(|name| name.strip_prefix(&prefix).is_some_and(|rest| rest.starts_with(['-', '.'])))
+            .collect()
     }
 
     /// Mount points below the site's folder, outermost first.
@@ -169,7 +176,8 @@ pub fn sweep() -> Result<Vec<String>, HostsError> {
     lock.file().lock()?;
     let mut removed = Vec::new();
     for entry in fs::read_dir(ROOT)? {
-        let (path, name) = (entry.as_ref().map(fs::DirEntry::path), entry.as_ref().map(fs::DirEntry::file_name));
+        let (path, name) =
+            (entry.as_ref().map(fs::DirEntry::path), entry.as_ref().map(fs::DirEntry::file_name));
         let (Ok(path), Ok(name)) = (path, name) else { continue };
         let id = name.to_string_lossy().into_owned();
         if id.starts_with(".new-") {
@@ -177,8 +185,8 @@ pub fn sweep() -> Result<Vec<String>, HostsError> {
             continue;
         }
         let Ok(text) = fs::read_to_string(path.join("state.json")) else { continue };
-        let state: State =
-            serde_json::from_str(&text).map_err(|source| HostsError::Answer { tool: "state.json", source })?;
+        let state: State = serde_json::from_str(&text)
+            .map_err(|source| HostsError::Answer { tool: "state.json", source })?;
         if !state.owner.lives() {
             Site { id, dir: path, groups: state.groups }.remove()?;
             removed.push(state.name);

@@ -146,7 +146,10 @@ impl TestbedSpec {
                 }
             }
             if host.kind == Kind::Netns && !host.extra_packages.is_empty() {
-                fault("a netns host shares the machine's packages, so it cannot have packages of its own".to_owned());
+                fault(
+                    "a netns host shares the machine's packages, so it cannot have packages of its own"
+                        .to_owned(),
+                );
             }
         }
         if faults.is_empty() { Ok(()) } else { Err(HostsError::Spec(faults)) }
@@ -203,9 +206,12 @@ fn overlaps(a: Ipv4Net, b: Ipv4Net) -> bool {
 fn check_name(name: &str) -> Option<String> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
     let edge = |c: char| c.is_ascii_alphanumeric();
-    let good = name.starts_with(edge) && name.ends_with(edge) && name.chars().all(fits) && name.len() <= NAME_MAX;
+    let good =
+        name.starts_with(edge) && name.ends_with(edge) && name.chars().all(fits) && name.len() <= NAME_MAX;
     (!good).then(|| {
-        format!("`{name}` is no name: use lower-case letters, digits, `-` and `.`, at most {NAME_MAX} characters")
+        format!(
+            "`{name}` is no name: use lower-case letters, digits, `-` and `.`, at most {NAME_MAX} characters"
+        )
     })
 }
 
