@@ -1,2 +1,51 @@
-//! Empty for now.
-fn main() {}
+//! The house's own chores. Two of them are all that a fresh machine needs: `cargo xtask demo` and `cargo xtask test`.
+//!
+//! Each sets up what is missing first ([`setup`]), says what it does, and stops at the first failure with its reason.
+//! Everything that is made lies under `target/` and the user's own caches; nothing is written into the tree.
+
+mod bench;
+mod demo;
+mod places;
+mod run;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Chores of the qiji workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Install what building and testing need: Debian packages, the Rust targets, Go
+    Setup,
+    /// Build the product, make the quickstart's bundle, and rehearse its installation on throw-away hosts
+    Demo,
+    /// Check the house rules and run the tests
+    Test(test::Options),
+    /// Measure, and print the table that the README quotes
+    Bench,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Args::parse().chore {
+        Chore::Setup => setup::run(),
+        Chore::Demo => setup::run().and_then(|()| demo::run()),
+        Chore::Test(options) => setup::run().and_then(|()| test::run(&options)),
+        Chore::Bench => setup::run().and_then(|()| bench::run()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

