@@ -1,8 +1,19 @@
 //! What happens during a run, as data: no executor and no terminal in it. Terminal, JSON lines and a saved run are readers of the same stream.
 //!
-//! Two kinds: [`Event::Lifecycle`] is never dropped and is what a journal keeps; [`Event::Progress`] may be dropped when a reader is slow.
+//! [`Event::Lifecycle`] is never dropped and is what a journal keeps; [`Event::Progress`] and [`Event::Log`] may be dropped when a reader is slow.
+//!
+//! Readers that are pure live here too: [`Summary`] (what goes on now and how long it will last) and [`report`] (where the time went).
+//! No event holds a secret: whoever makes events takes them out first.
+
+mod breakdown;
+mod summary;
+#[cfg(test)]
+mod testing;
 
 use serde::{Deserialize, Serialize};
+
+pub use breakdown::{Breakdown, HostTime, Outcome, PathPart, StepTime, report};
+pub use summary::{Current, HostView, Stage, Summary, TimeLeft, Typical, WholeView};
 
 /// One event with its moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +32,15 @@ pub enum Event {
     Lifecycle(Lifecycle),
     /// How far something is.
     Progress(Progress),
+    /// A line that a program wrote.
+    Log(Log),
+}
+
+impl Event {
+    /// Whether a slow reader may be spared it.
+    pub fn may_drop(&self) -> bool {
+        !matches!(self, Self::Lifecycle(_))
+    }
 }
 
 /// Something began, ended or was found.
@@ -33,13 +53,40 @@ pub enum Lifecycle {
         verb: String,
         /// Site.
         site: String,
-        /// Steps of the plan: (id, host, title).
+        /// Name of the run, unique on the controller.
+        run: String,
+        /// Milliseconds since 1970 at which it began.
+        unix_ms: u64,
+        /// Steps of the plan, each after those that it needs.
         steps: Vec<StepInfo>,
     },
     /// A host is connected and its agent answers.
     HostConnected {
         /// Host.
         host: String,
+    },
+    /// A host's connection broke and is being made again.
+    HostLost {
+        /// Host.
+        host: String,
+        /// Chain of causes, outermost first.
+        reasons: Vec<String>,
+    },
+    /// All steps of a host were looked at.
+    HostChecked {
+        /// Host.
+        host: String,
+        /// Steps found done.
+        done: u64,
+        /// Steps found not done.
+        pending: u64,
+    },
+    /// What is to be done is known; from here on hosts are changed.
+    Resolved {
+        /// Steps that will be tried.
+        pending: u64,
+        /// Steps that need nothing.
+        unchanged: u64,
     },
     /// A host cannot be gone on with; its remaining steps are left out.
     HostFailed {
@@ -66,6 +113,10 @@ pub enum Lifecycle {
         step: String,
         /// Milliseconds it took.
         took_ms: u64,
+        /// Whether anything on the host was changed.
+        changed: bool,
+        /// Bytes sent to the host for it.
+        bytes: u64,
     },
     /// A step failed.
     StepFailed {
@@ -80,8 +131,18 @@ pub enum Lifecycle {
     StepSkipped {
         /// Step.
         step: String,
-        /// The failed step.
+        /// The failed step or host at the root of it, or `stopped`.
         because: String,
+    },
+    /// A step was broken off by request; a later run takes it up again.
+    StepStopped {
+        /// Step.
+        step: String,
+    },
+    /// The run was asked to end early.
+    StopRequested {
+        /// Whether running steps are broken off rather than waited for.
+        now: bool,
     },
     /// The run ended.
     RunEnded {
@@ -124,4 +185,13 @@ pub struct Progress {
     pub bytes: u64,
     /// Bytes in all.
     pub total: u64,
+}
+
+/// A line that a program wrote while a step ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// Step.
+    pub step: String,
+    /// The line, without its end.
+    pub line: String,
 }
