@@ -212,7 +212,7 @@ impl Summary {
             Lifecycle::StepStarted { step } => self.set(step, State::Running { since_ms: at_ms }),
             Lifecycle::StepDone { step, .. } => self.step_done(step, at_ms),
             Lifecycle::StepFailed { step, .. } | Lifecycle::StepStopped { step } => {
-                self.set(step, State::Failed)
+                self.set(step, State::Failed);
             }
             Lifecycle::StepSkipped { step, .. } => self.set(step, State::Skipped),
             Lifecycle::RunEnded { ok, .. } => self.ended = Some(*ok),
