@@ -6,12 +6,15 @@
 // it would see on its own.
 //
 // The programs share most of their code, so one binary is about a fifth of
-// the size of the seven. They are upstream's, unchanged: nothing here sets a
-// default or hides a flag.
+// the size of the seven. They are upstream's, unchanged. What linking them
+// together would change is put right here: the kubelet's packages add flags of
+// cAdvisor's to the process-wide flag set, from which kubeadm and kube-proxy
+// would take them over.
 package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,6 +23,7 @@ import (
 	_ "time/tzdata" // time zones of CronJobs, on hosts without zone files
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubectl's credential plugins
 	"k8s.io/component-base/cli"
 	"k8s.io/component-base/logs"
@@ -50,7 +54,7 @@ var programs = map[string]func() int{
 	"kube-apiserver":          component(apiserver.NewAPIServerCommand),
 	"kube-controller-manager": component(controllermanager.NewControllerManagerCommand),
 	"kube-scheduler":          func() int { return cli.Run(scheduler.NewSchedulerCommand()) },
-	"kube-proxy":              component(proxy.NewProxyCommand),
+	"kube-proxy":              runProxy,
 }
 
 func main() {
@@ -95,7 +99,25 @@ func component(build func() *cobra.Command) func() int {
 	return func() int { return cli.Run(build()) }
 }
 
+// keepGlobalFlags takes every flag but those named out of the process-wide set.
+func keepGlobalFlags(names ...string) {
+	kept := flag.NewFlagSet(os.Args[0], flag.ExitOnError)
+	for _, name := range names {
+		if known := flag.CommandLine.Lookup(name); known != nil {
+			kept.Var(known.Value, known.Name, known.Usage)
+		}
+	}
+	flag.CommandLine = kept
+}
+
+func runProxy() int {
+	keepGlobalFlags("boot_id_file", "machine_id_file") // the two that upstream's own binary has
+	return cli.Run(proxy.NewProxyCommand())
+}
+
 func runKubeadm() int {
+	keepGlobalFlags()
+	pflag.CommandLine = pflag.NewFlagSet(os.Args[0], pflag.ExitOnError) // holds the servers' --version
 	// HandleError does not return for an error: it prints it and exits with its status.
 	kubeadmerrors.HandleError(kubeadm.Run())
 	return 0
