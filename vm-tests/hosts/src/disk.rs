@@ -42,6 +42,7 @@ pub(crate) fn create(dir: &Path, host: &HostSpec, authorized_key: &str) -> Resul
     fs::set_permissions(&root, PermissionsExt::from_mode(0o755))?;
     put(&root, "etc/hostname", 0o644, &format!("{}\n", host.name))?;
     put(&root, "etc/hosts", 0o644, &hosts_file(host))?;
+    put(&root, "etc/resolv.conf", 0o644, "# This site has no name server.\n")?;
     create_users(&root, host, authorized_key)?;
     create_sshd(&root, host)?;
     Ok(root)

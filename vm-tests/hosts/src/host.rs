@@ -192,7 +192,7 @@ impl Host {
             }
             thread::sleep(Duration::from_millis(5));
         }
-        self.network.detach(self.name())?;
+        self.network.detach(&self.spec, self.index)?;
         cgroup::remove(&self.groups()?);
         Ok(())
     }

@@ -166,9 +166,16 @@ impl Network {
         )
     }
 
-    /// Takes the namespace of a host away, and with it its links.
-    pub(crate) fn detach(&self, name: &str) -> Result<(), HostsError> {
-        run("ip", &["netns", "del", &self.of_host(name)]).map(drop)
+    /// Takes a host's links and its namespace away.
+    ///
+    /// The kernel takes a namespace apart some time after its deletion, and a host would answer until then. A link is
+    /// gone when its deletion returns, so links go first.
+    pub(crate) fn detach(&self, spec: &TestbedSpec, index: usize) -> Result<(), HostsError> {
+        let host = &spec.hosts[index];
+        let lines: Vec<_> =
+            (0..links(spec, host).len()).map(|at| format!("link del {}", port(index, at))).collect();
+        batch(&self.site(), &lines)?;
+        run("ip", &["netns", "del", &self.of_host(&host.name)]).map(drop)
     }
 
     /// Pulls (`up` false) or plugs the cables of a host, at the bridge's end, as a person would at the switch.

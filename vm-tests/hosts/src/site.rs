@@ -59,7 +59,12 @@ struct Owner {
 impl Owner {
     fn of(pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let started = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        // A zombie has ended; only its parent has not noticed.
+        if matches!(*fields.first()?, "Z" | "X") {
+            return None;
+        }
+        let started = fields.get(19)?.parse().ok()?;
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
         Some(Self { pid, started, boot })
     }
@@ -255,10 +260,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_lives_and_a_reused_id_does_not() {
+    fn this_process_lives_and_a_reused_id_or_a_zombie_does_not() {
         let own = Owner::of(process::id()).unwrap();
         assert!(own.lives());
         assert!(!Owner { started: own.started + 1, ..own.clone() }.lives());
         assert!(!Owner { boot: "another boot".to_owned(), ..own }.lives());
+        let mut child = process::Command::new("sleep").arg("60").spawn().unwrap();
+        let owner = Owner::of(child.id()).unwrap();
+        assert!(owner.lives());
+        child.kill().unwrap();
+        thread::sleep(Duration::from_millis(100));
+        assert!(Path::new(&format!("/proc/{}", child.id())).exists(), "it is not a zombie");
+        assert!(!owner.lives());
+        child.wait().unwrap();
     }
 }

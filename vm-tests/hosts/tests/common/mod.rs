@@ -1,5 +1,6 @@
 //! What both tests need: the machine's state before and after, and SSH as a controller does it.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a failed helper fails its test")]
 
 use std::collections::BTreeSet;
