@@ -8,7 +8,7 @@
 //! process's start time and the machine's boot, so that a reused process ID is not taken for it.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -110,6 +110,7 @@ impl Site {
     /// Removes everything of the site: processes, namespaces, mounts, control groups, files. Tells what it could not.
     pub(crate) fn remove(&self) -> Result<(), HostsError> {
         live(|sites| sites.retain(|site| site.id != self.id));
+        let locks = self.nspawn_locks();
         kill_all(|| self.processes());
         for netns in self.namespaces() {
             // What is left is named below.
@@ -119,7 +120,7 @@ impl Site {
             let _ = run("umount", &[mount]);
         }
         cgroup::remove(&self.groups);
-        self.forget_nspawn();
+        self.forget_nspawn(&locks);
         let mut left = self.mounts()?;
         if left.is_empty() {
             // Only now: a file system that is still mounted below must not be emptied.
@@ -163,14 +164,25 @@ impl Site {
         Ok(points.filter(|point| point.starts_with(&below)).map(str::to_owned).collect())
     }
 
-    /// systemd-nspawn removes its own folder for a machine, unless it was killed.
-    fn forget_nspawn(&self) {
+    /// systemd-nspawn removes its own traces, unless it was killed.
+    fn forget_nspawn(&self, locks: &[PathBuf]) {
         let prefix = format!("qiji-{}-", self.id);
         for entry in fs::read_dir("/run/systemd/nspawn/propagate").into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(&prefix) {
                 let _ = fs::remove_dir(entry.path());
             }
         }
+        for lock in locks {
+            let _ = fs::remove_file(lock);
+        }
+    }
+
+    /// The lock files that systemd-nspawn holds on the hosts' roots: one by device and inode each.
+    fn nspawn_locks(&self) -> Vec<PathBuf> {
+        let hosts = fs::read_dir(self.dir.join("hosts")).into_iter().flatten().flatten();
+        let roots = hosts.filter_map(|host| fs::metadata(host.path().join("root")).ok());
+        let names = roots.map(|meta| format!("inode-{}:{}", meta.dev(), meta.ino()));
+        names.map(|name| Path::new("/run/systemd/nspawn/locks").join(name)).collect()
     }
 }
 

@@ -219,7 +219,8 @@ fn units(host: &Host) -> Result<BTreeMap<String, String>, HostsError> {
     let flags = ["--no-legend", "--no-pager", "--plain", "--full"];
     let files = host.run(&[&["systemctl", "list-unit-files"][..], &flags].concat())?;
     let mut units: BTreeMap<String, String> = pairs(&files, 1).collect();
-    let kinds = "--type=service,socket,timer,path,mount";
+    // Mounts are compared as such; systemd takes note of them only some time later.
+    let kinds = "--type=service,socket,timer,path";
     let active =
         host.run(&[&["systemctl", "list-units", "--state=active,failed", kinds][..], &flags].concat())?;
     for (name, state) in

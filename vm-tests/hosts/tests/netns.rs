@@ -72,7 +72,8 @@ fn power_and_cables_can_be_pulled() {
     two.link_down().unwrap();
     assert!(!reaches(), "n2 answers without a cable");
     two.link_up().unwrap();
-    assert!(reaches(), "n2 does not answer with its cable in again");
+    // The kernel looks at cables at most once a second.
+    assert!((0..5).any(|_| reaches()), "n2 does not answer with its cable in again");
     two.write_file("/var/lib/kept", b"kept", 0o600).unwrap();
     two.write_file("/run/lost", b"lost", 0o600).unwrap();
     two.power_cut().unwrap();

@@ -14,6 +14,7 @@ fn whole_hosts_boot_and_carry_containers_and_leave_nothing() {
     second.password_login = true;
     second.ops = Some(OpsUser { sudo: Sudo::Password, password: Some("correct horse".to_owned()) });
     second.memory_mib = Some(2048);
+    second.disk_mib = Some(1024);
     let spec = TestbedSpec::new("whole", "10.20.2.0/24".parse().unwrap())
         .host(host("n1", "10.20.2.1/24", Kind::Nspawn))
         .host(second);
