@@ -55,6 +55,8 @@ const PARAMETERS: [&str; 7] = [
     "kernel/panic",
     "kernel/panic_on_oops",
 ];
+/// Routes that the kernel makes for IPv6 on each link by itself, and in its own time.
+const OWN_ROUTES: [&str; 2] = ["fe80::", "ff00::/8"];
 /// Units that come and go with logins.
 const LOGIN_UNITS: [&str; 3] = ["session-", "user@", "user-runtime-dir@"];
 
@@ -291,7 +293,8 @@ fn routes(host: &Host) -> Result<BTreeMap<String, String>, HostsError> {
     for family in ["-4", "-6"] {
         let text = in_network(host, &["ip", family, "route", "show", "table", "all"])?;
         let lines = text.lines().map(|line| line.split(" expires ").next().unwrap_or(line).trim().to_owned());
-        routes.extend(lines.map(|line| (line, "present".to_owned())));
+        let kept = lines.filter(|line| !OWN_ROUTES.iter().any(|own| line.contains(own)));
+        routes.extend(kept.map(|line| (line, "present".to_owned())));
     }
     Ok(routes)
 }

@@ -36,7 +36,7 @@ fn whole_hosts_boot_and_carry_containers_and_leave_nothing() {
     assert!(escaped.is_nothing(), "{escaped}");
     let id = id(&testbed);
     testbed.stop().unwrap();
-    assert_eq!(machine(Some(&id)), std::collections::BTreeSet::new());
+    assert_eq!(machine(&id), std::collections::BTreeSet::new());
 }
 
 fn logs_in_by_key_and_password(testbed: &Testbed, one: &Host, two: &Host) {

@@ -24,7 +24,7 @@ fn owner() -> (Child, String) {
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     let id = line.trim().rsplit('/').next().unwrap().to_owned();
     assert_eq!(id.len(), 4, "no site: {line}");
-    assert!(machine(Some(&id)).len() > 10, "the site does not show");
+    assert!(machine(&id).len() > 10, "the site does not show");
     (child, id)
 }
 
@@ -43,7 +43,7 @@ fn end_by(signal: &str) -> String {
 fn a_signal_removes_the_site() {
     for signal in ["-TERM", "-INT", "-HUP"] {
         let id = end_by(signal);
-        assert_eq!(machine(Some(&id)), BTreeSet::new(), "after {signal}");
+        assert_eq!(machine(&id), BTreeSet::new(), "after {signal}");
     }
 }
 
@@ -56,7 +56,7 @@ fn what_a_killed_owner_left_goes_with_the_next_start() {
         Kind::Netns,
     ));
     let next = Testbed::start(&spec).unwrap();
-    assert_eq!(machine(Some(&id)), BTreeSet::new());
+    assert_eq!(machine(&id), BTreeSet::new());
     next.stop().unwrap();
 }
 
@@ -74,5 +74,5 @@ fn a_panic_removes_the_site() {
         panic!("as meant");
     });
     assert!(panicked.join().is_err());
-    assert_eq!(machine(Some(&receive.recv().unwrap())), BTreeSet::new());
+    assert_eq!(machine(&receive.recv().unwrap()), BTreeSet::new());
 }

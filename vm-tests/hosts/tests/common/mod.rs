@@ -11,7 +11,7 @@ use qiji_hosts::{Host, HostSpec, Kind, Testbed};
 
 /// What a site may leave traces in, as lines: namespaces, links, mounts, control groups, loop devices, processes, folders.
 #[allow(clippy::disallowed_methods, reason = "a test shows paths by itself")]
-pub(crate) fn machine(id: Option<&str>) -> BTreeSet<String> {
+pub(crate) fn machine(id: &str) -> BTreeSet<String> {
     let tool = |name: &str, arguments: &[&str]| {
         let output = Command::new(name).args(arguments).output().unwrap();
         String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
@@ -30,7 +30,14 @@ pub(crate) fn machine(id: Option<&str>) -> BTreeSet<String> {
         .chain(tool("losetup", &["-a"]))
         .chain(tool("ps", &["-eo", "args"]))
         .chain(tool("ls", &["/var/lib/qiji-hosts", "/run/systemd/nspawn/propagate"]));
-    all.filter(|line| id.is_none_or(|id| line.contains(id))).collect()
+    // The ID is short, so it is looked for only where names of the site have it.
+    let of = |line: &str, id: &str| {
+        line == id
+            || ["qiji-", "qiji-hosts-", "qiji-hosts/"]
+                .iter()
+                .any(|part| line.contains(&format!("{part}{id}")))
+    };
+    all.filter(|line| of(line, id)).collect()
 }
 
 /// The short ID of a testbed, which is in the name of everything that belongs to it.
