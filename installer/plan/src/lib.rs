@@ -1,9 +1,20 @@
 //! Pure planning: from a site, a bundle's inventory and the facts of the hosts to findings and a plan. No I/O.
 
 pub mod action;
+mod draft;
+pub mod error;
 pub mod facts;
+pub mod install;
+pub mod inventory;
+pub mod paths;
 pub mod plan;
+mod preflight;
+#[cfg(test)]
+mod testing;
 
 pub use action::{Action, BlobRef, Condition, Content, ImportedImage, StepId};
+pub use error::{PlanError, PlanErrors};
 pub use facts::Facts;
+pub use install::install_plan;
+pub use inventory::{HostImage, HostPackage, Inventory, Offer};
 pub use plan::{Plan, Step};
