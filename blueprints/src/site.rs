@@ -77,7 +77,7 @@ pub struct Network {
     pub hosts: Vec<IpNet>,
     /// DNS domain of the cluster, `cluster.local` unless written.
     pub domain: String,
-    /// Name servers outside the cluster that CoreDNS forwards to; empty on a site that has none.
+    /// Name servers outside the cluster that `CoreDNS` forwards to; empty on a site that has none.
     pub dns_upstream: Vec<IpAddr>,
     /// Backend of the pod network.
     pub backend: PodBackend,
@@ -113,7 +113,7 @@ pub enum Arch {
     Arm64,
     /// `loongarch64`: Loongson 3A5000 and later.
     Loong64,
-    /// `riscv64`: SpacemiT and others.
+    /// `riscv64`: `SpacemiT` and others.
     Riscv64,
 }
 

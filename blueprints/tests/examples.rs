@@ -1,0 +1,108 @@
+//! The examples of the repository check without a warning, and the catalogue gives what their bundles are made of.
+
+use qiji_blueprint::lock::{LayerEntry, Wanted};
+use qiji_blueprint::site::{Arch, Role, Site};
+use qiji_blueprint::{Catalogue, check, print};
+
+fn example(name: &str) -> Site {
+    let path = format!("{}/examples/{name}.kdl", env!("CARGO_MANIFEST_DIR"));
+    let text = fs_err::read_to_string(&path).unwrap();
+    let checked = check(&format!("{name}.kdl"), &text, &Catalogue::builtin())
+        .unwrap_or_else(|faults| panic!("{}", faults.render(false, 100)));
+    assert!(checked.warnings.is_empty(), "{}", checked.warnings.render(false, 100));
+    checked.site
+}
+
+fn again(site: &Site) -> Site {
+    let text = print(site);
+    check("printed", &text, &Catalogue::builtin())
+        .unwrap_or_else(|faults| panic!("{}", faults.render(false, 100)))
+        .site
+}
+
+fn wanted(site: &Site) -> Wanted {
+    Catalogue::builtin().wanted(site).unwrap()
+}
+
+#[test]
+fn quickstart_is_one_and_two() {
+    let site = example("quickstart");
+    let hosts: Vec<_> =
+        site.nodes.iter().map(|node| (node.name.as_str(), node.address.to_string())).collect();
+    assert_eq!(hosts.len(), 3);
+    assert_eq!(hosts[0], ("cp1", "10.20.1.11".to_owned()));
+    assert_eq!(hosts[2], ("w2", "10.20.1.22".to_owned()));
+    assert_eq!(site.cluster.endpoint.host, "10.20.1.11");
+    assert_eq!(site.cluster.endpoint.port, 6443);
+    assert_eq!(again(&site), site);
+}
+
+#[test]
+fn ha_inherits_from_site_and_group() {
+    let site = example("ha");
+    assert_eq!((site.control_plane().count(), site.workers().count()), (3, 3));
+    let edge = site.nodes.iter().find(|node| node.name == "edge1").unwrap();
+    assert_eq!(edge.labels["pool"], "ingress");
+    assert_eq!(edge.labels["zone"], "dmz");
+    assert_eq!(edge.taints[0].effect, "NoSchedule");
+    assert_eq!(edge.access.user, "ops");
+    assert_eq!(edge.chip, "generic-amd64");
+    assert_eq!(again(&site), site);
+}
+
+#[test]
+fn gov_has_three_architectures() {
+    let site = example("gov-multi-chip");
+    assert_eq!(site.architectures(), [Arch::Amd64, Arch::Arm64, Arch::Loong64]);
+    assert_eq!(site.nodes.len(), 41);
+    assert_eq!(again(&site), site);
+    let wanted = wanted(&site);
+    // The control plane is amd64 alone: what only it needs is not there for the others.
+    let archs = |name: &str| -> Vec<_> {
+        wanted
+            .artifacts
+            .iter()
+            .filter(|artifact| artifact.name == name)
+            .map(|artifact| artifact.arch)
+            .collect()
+    };
+    assert_eq!(archs("etcd"), [Arch::Amd64]);
+    assert_eq!(archs("kube"), [Arch::Amd64, Arch::Arm64, Arch::Loong64]);
+}
+
+#[test]
+fn quickstart_wants_the_whole_core() {
+    let wanted = wanted(&example("quickstart"));
+    insta::assert_json_snapshot!(wanted);
+}
+
+#[test]
+fn wanted_depends_only_on_the_site() {
+    let site = example("gov-multi-chip");
+    assert_eq!(wanted(&site), wanted(&again(&site)));
+}
+
+#[test]
+fn nft_has_its_loader_where_programs_ask_for_it() {
+    let wanted = wanted(&example("gov-multi-chip"));
+    let loader = |arch: Arch| {
+        let layer =
+            wanted.layers.iter().find(|layer| layer.name == "nftables" && layer.arch == arch).unwrap();
+        layer.entries.iter().any(|entry| {
+            let path = match arch {
+                Arch::Arm64 => "usr/lib/ld-linux-aarch64.so.1",
+                Arch::Loong64 => "usr/lib64/ld-linux-loongarch-lp64d.so.1",
+                _ => "usr/lib64/ld-linux-x86-64.so.2",
+            };
+            matches!(entry, LayerEntry::Link { path: at, .. } if at == path)
+        })
+    };
+    assert!(loader(Arch::Amd64) && loader(Arch::Arm64) && loader(Arch::Loong64));
+}
+
+#[test]
+fn every_image_is_for_some_role() {
+    let wanted = wanted(&example("quickstart"));
+    assert!(wanted.images.iter().all(|image| !image.roles.is_empty()));
+    assert!(wanted.packages.iter().any(|package| package.roles == [Role::ControlPlane]));
+}
