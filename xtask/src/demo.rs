@@ -97,7 +97,13 @@ pub(crate) fn make_bundle(folder: &Path) -> Result<Made> {
     run_program(qiji(&made).arg("check").arg(&made.site))?;
     run_program(qiji(&made).arg("lock").arg(&made.site))?;
     run_program(
-        qiji(&made).arg("build").arg(&made.site).arg("--output").arg(&made.bundle).arg("--key").arg(&key),
+        qiji(&made)
+            .arg("build")
+            .arg(&made.site)
+            .arg("--output")
+            .arg(&made.bundle)
+            .arg("--key")
+            .arg(&made.key),
     )?;
     run_program(qiji(&made).arg("verify").arg(&made.bundle).arg("--trust").arg(&made.trust))?;
     Ok(made)
