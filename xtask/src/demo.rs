@@ -57,8 +57,8 @@ pub(crate) fn run() -> Result<()> {
     println!(
         "where the time went: product {:.1} s, bundle {:.1} s, rehearsal {:.1} s, in all {:.1} s",
         built.as_secs_f64(),
-        (bundled - built).as_secs_f64(),
-        (whole - bundled).as_secs_f64(),
+        bundled.saturating_sub(built).as_secs_f64(),
+        whole.saturating_sub(bundled).as_secs_f64(),
         whole.as_secs_f64()
     );
     println!("the bundle: {} ({:.1} MB)", made.bundle.display(), megabytes(&made.bundle)?);

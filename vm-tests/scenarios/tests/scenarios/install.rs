@@ -43,7 +43,7 @@ fn hosts_are_as_they_were(field: &Field, before: &[HostState]) -> Result<()> {
 /// The differences that a reset may leave, each with its reason. `docs/hosts.md` tells them to the site's owner.
 fn is_explained(difference: &Difference) -> bool {
     // Modules that were loaded stay loaded, and with them the defaults of the links they made.
-    difference.area == Area::Sysctls && difference.name.starts_with("net.bridge.")
+    difference.area == Area::Parameter && difference.name.starts_with("net.bridge.")
 }
 
 fn nothing_left_the_site(field: &Field) -> Result<()> {
