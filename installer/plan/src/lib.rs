@@ -8,9 +8,11 @@ pub mod install;
 pub mod inventory;
 pub mod paths;
 pub mod plan;
-mod preflight;
+pub mod preflight;
+pub mod reset;
 #[cfg(test)]
 mod testing;
+pub mod text;
 
 pub use action::{Action, BlobRef, Condition, Content, ImportedImage, StepId};
 pub use error::{PlanError, PlanErrors};
@@ -18,3 +20,6 @@ pub use facts::Facts;
 pub use install::install_plan;
 pub use inventory::{HostImage, HostPackage, Inventory, Offer};
 pub use plan::{Plan, Step};
+pub use preflight::{Answer, ChipNeeds, Finding, Measure, Severity, preflight};
+pub use reset::reset_plan;
+pub use text::render_text;

@@ -29,10 +29,10 @@ const PKI: [&str; 8] = [
     "/etc/kubernetes/pki/etcd/server.crt",
     "/etc/kubernetes/pki/sa.key",
 ];
-const KUBECONFIGS: [&str; 5] = [
-    "/etc/kubernetes/admin.conf",
-    "/etc/kubernetes/super-admin.conf",
-    "/etc/kubernetes/kubelet.conf",
+/// Kubeconfigs that must be there. kubeadm writes `super-admin.conf` too, which a careful administrator takes away later.
+const KUBECONFIGS: [&str; 4] = [
+    paths::ADMIN,
+    paths::KUBELET_KUBECONFIG,
     "/etc/kubernetes/controller-manager.conf",
     "/etc/kubernetes/scheduler.conf",
 ];
@@ -61,7 +61,8 @@ pub(crate) fn steps(ctx: &Ctx<'_>, steps: &mut Vec<Step>) -> Result<(), PlanErro
     let phases = Phases { ctx, fingerprint: runtime::digest(&[&config]) };
     let certificates = phases.certificates()?;
     let kubeconfigs = phases.step("kubeconfigs", "write kubeconfigs", &["kubeconfig", "all"], &KUBECONFIGS);
-    let kubeconfigs = kubeconfigs.after([&certificates.id]).cleaning(&KUBECONFIGS);
+    let kubeconfigs =
+        kubeconfigs.after([&certificates.id]).cleaning(&KUBECONFIGS).cleaning(&[paths::SUPER_ADMIN]);
     let etcd = phases.step("etcd", "write etcd's static pod", &["etcd", "local"], &ETCD_POD);
     let etcd = etcd.after([&certificates.id]);
     let title = "write the control plane's static pods";
@@ -74,7 +75,7 @@ pub(crate) fn steps(ctx: &Ctx<'_>, steps: &mut Vec<Step>) -> Result<(), PlanErro
         .so_that(Condition::HttpOk { port: 10248, path: "/healthz".to_owned() });
     let api = step(ctx.host(), "api", "wait until the API answers", Action::Wait)
         .after([&kubelet.id, &host::linked(ctx, "kubectl")])
-        .so_that(kubectl_succeeds(paths::SUPER_ADMIN, &["get", "--raw", "/readyz", "--request-timeout=10s"]))
+        .so_that(kubectl_succeeds(paths::ADMIN, &["get", "--raw", "/readyz", "--request-timeout=10s"]))
         .within(300);
     let rotate = rotation(ctx, &kubelet.id)?;
     let upload = phases.upload();

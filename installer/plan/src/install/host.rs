@@ -22,6 +22,11 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("etcd", "etcdctl"),
 ];
 
+/// Packages and groups of images in the order in which a host receives them. Others come before the last.
+const URGENCY: [&str; 8] =
+    ["containerd", "runc", "kubernetes", "static-pods", "network", "cni", "nftables", "rest"];
+const LATER: usize = URGENCY.len() - 1;
+
 /// Modules that nothing loads by itself, and what shows that they are there.
 const MODULES: [(&str, &str); 2] =
     [("br_netfilter", "/proc/sys/net/bridge"), ("nf_conntrack", "/proc/sys/net/netfilter/nf_conntrack_max")];
@@ -74,9 +79,20 @@ pub(crate) fn kernel(ctx: &Ctx<'_>) -> Vec<StepId> {
     settings.chain([id(ctx.host(), "settings-file"), id(ctx.host(), "modules-file")]).collect()
 }
 
-/// The last of a host's packages to be received; images come after it.
-pub(crate) fn last_received(ctx: &Ctx<'_>) -> Option<StepId> {
-    package_names(ctx).last().map(|name| id(ctx.host(), &format!("receive-{name}")))
+/// Lets what a host receives come one after another, the most urgent first, so that the first does not share the line with the last.
+pub(crate) fn receive_in_turn(ctx: &Ctx<'_>, steps: &mut [Step]) {
+    let urgency = |id: &StepId| {
+        let name = id.0.rsplit_once("/receive-").map(|(_, name)| name);
+        URGENCY.iter().position(|urgent| Some(*urgent) == name).unwrap_or(LATER)
+    };
+    let receives =
+        |step: &&mut Step| step.host == ctx.host() && matches!(step.action, Action::Receive { .. });
+    let mut found: Vec<&mut Step> = steps.iter_mut().filter(receives).collect();
+    found.sort_by_key(|step| urgency(&step.id));
+    let mut before: Option<StepId> = None;
+    for step in found {
+        step.needs.extend(before.replace(step.id.clone()));
+    }
 }
 
 /// Packages of a host, the most urgent first. `agent` and `qiji` are the tools themselves and come another way.
@@ -101,7 +117,6 @@ fn package_names<'a>(ctx: &'a Ctx<'_>) -> Vec<&'a str> {
 }
 
 fn packages(ctx: &Ctx<'_>, steps: &mut Vec<Step>) {
-    let mut before: Option<StepId> = None;
     for package in package_names(ctx).into_iter().filter_map(|name| ctx.offer.package(name)) {
         let name = &package.name;
         let unpack = unpacked(ctx, name);
@@ -111,14 +126,12 @@ fn packages(ctx: &Ctx<'_>, steps: &mut Vec<Step>) {
             format!("receive {name} {}", package.version),
             Action::Receive { blobs: package.layers.clone() },
         );
-        let receive = receive.after(&before).only_for([&unpack]).within(3600);
-        before = Some(receive.id.clone());
+        let receive = receive.only_for([&unpack]).within(3600);
         let action = Action::Unpack { layers: package.layers.clone(), into: package.folder() };
         let title = format!("unpack {name} {}", package.version);
-        steps.push(
-            step(ctx.host(), &format!("unpack-{name}"), title, action).after([&receive.id]).within(300),
-        );
-        steps.push(receive);
+        let unpack =
+            step(ctx.host(), &format!("unpack-{name}"), title, action).after([&receive.id]).within(300);
+        steps.extend([receive, unpack]);
     }
 }
 
@@ -175,7 +188,8 @@ fn settings(ctx: &Ctx<'_>, steps: &mut Vec<Step>) -> Result<(), PlanError> {
     for (key, value, at_least) in &settings {
         let action =
             Action::Sysctl { key: (*key).to_owned(), value: (*value).to_owned(), at_least: *at_least };
-        let made = step(ctx.host(), &format!("set-{key}"), format!("set {key} to {value}"), action);
+        let title = format!("set {key} to {}{value}", if *at_least { "at least " } else { "" });
+        let made = step(ctx.host(), &format!("set-{key}"), title, action);
         let modules = MODULES.iter().filter(|_| key.starts_with("net.")).map(|(name, _)| *name);
         let modules: Vec<StepId> = modules.map(|name| id(ctx.host(), &format!("module-{name}"))).collect();
         steps.push(made.after(&modules));

@@ -167,6 +167,7 @@ pub(crate) fn finish(ctx: &Ctx<'_>, steps: &mut Vec<Step>) -> Result<(), PlanErr
     steps.extend([flannel, proxy, cni, ready]);
     steps.extend(labels(ctx));
     runtime::tidy(ctx, steps);
+    host::receive_in_turn(ctx, steps);
     Ok(())
 }
 

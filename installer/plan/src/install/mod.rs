@@ -24,11 +24,14 @@ mod values;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::faults;
 
 use std::collections::BTreeMap;
 
 use qiji_blueprint::site::{Node, Role, Site};
 
+use crate::action::StepId;
 use crate::error::{PlanError, PlanErrors};
 use crate::facts::Facts;
 use crate::inventory::{HostImage, HostPackage, Inventory, Offer};
@@ -163,26 +166,25 @@ fn lacking(site: &Site, arch: qiji_blueprint::site::Arch, offer: &Offer) -> Vec<
         .collect()
 }
 
-/// Puts steps behind all that they need, and leaves them as they are otherwise.
+/// Puts steps behind all that they need, and leaves them in the order written otherwise.
 fn in_order(steps: Vec<Step>) -> Vec<Step> {
-    let mut placed = std::collections::BTreeSet::new();
-    let mut ordered = Vec::with_capacity(steps.len());
-    let mut waiting = steps;
-    while !waiting.is_empty() {
-        let before = waiting.len();
-        let mut later = Vec::new();
-        for step in waiting {
-            if step.needs.iter().all(|need| placed.contains(need)) {
-                placed.insert(step.id.clone());
-                ordered.push(step);
-            } else {
-                later.push(step);
-            }
-        }
-        if later.len() == before {
-            ordered.append(&mut later); // a cycle: the engine and the tests refuse it
-        }
-        waiting = later;
+    let mut places: BTreeMap<StepId, usize> = BTreeMap::new();
+    for (place, step) in steps.iter().enumerate() {
+        places.insert(step.id.clone(), place);
+    }
+    let mut left: Vec<Option<Step>> = steps.into_iter().map(Some).collect();
+    let mut ordered = Vec::with_capacity(left.len());
+    for place in 0..left.len() {
+        put(place, &places, &mut left, &mut ordered);
     }
     ordered
+}
+
+/// Puts a step, after those that it needs. In a cycle, which tests and the engine refuse, some step stands too early.
+fn put(place: usize, places: &BTreeMap<StepId, usize>, left: &mut [Option<Step>], ordered: &mut Vec<Step>) {
+    let Some(step) = left[place].take() else { return };
+    for need in step.needs.iter().filter_map(|need| places.get(need)) {
+        put(*need, places, left, ordered);
+    }
+    ordered.push(step);
 }

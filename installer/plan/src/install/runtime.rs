@@ -108,7 +108,6 @@ fn blobs(images: &[&HostImage]) -> Vec<BlobRef> {
 }
 
 fn images(ctx: &Ctx<'_>, steps: &mut Vec<Step>) {
-    let mut before = host::last_received(ctx);
     let groups = groups(ctx);
     for (group, what, images) in &groups {
         let import = id(ctx.host(), &format!("import-{group}"));
@@ -118,7 +117,7 @@ fn images(ctx: &Ctx<'_>, steps: &mut Vec<Step>) {
             format!("receive {what}"),
             Action::Receive { blobs: blobs(images) },
         );
-        let receive = receive.after(&before).only_for([&import]).within(3600);
+        let receive = receive.only_for([&import]).within(3600);
         let action = Action::ImportImages {
             images: images.iter().map(|image| image.imported()).collect(),
             ctr: paths::program("ctr"),
@@ -127,7 +126,6 @@ fn images(ctx: &Ctx<'_>, steps: &mut Vec<Step>) {
         let import = step(ctx.host(), &format!("import-{group}"), format!("import {what}"), action)
             .after([&receive.id, &id(ctx.host(), "containerd")])
             .within(600);
-        before = Some(receive.id.clone());
         steps.extend([receive, import]);
     }
 }

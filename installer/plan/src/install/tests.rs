@@ -185,3 +185,139 @@ fn a_changed_manifest_is_applied_again() {
     routed.network.backend = qiji_blueprint::site::PodBackend::HostGw;
     assert_ne!(apply(&plain), apply(&routed));
 }
+
+/// Every file that a host gets, with its mode, as one text a file.
+#[test]
+fn files_are_as_reviewed() {
+    let mut site = testing::site(1);
+    site.nodes[1].labels.insert("disk".into(), "ssd".into());
+    site.nodes[1].taints.push(qiji_blueprint::site::Taint {
+        key: "dedicated".into(),
+        value: "gpu".into(),
+        effect: "NoSchedule".into(),
+    });
+    for step in plan(&site).steps {
+        if let Action::File { path, mode, content } = &step.action {
+            let name = format!("{}{}", step.host, path.replace('/', "."));
+            insta::assert_snapshot!(name, format!("{mode:o}\n{}", content.text));
+        }
+    }
+}
+
+#[test]
+fn steps_are_as_reviewed() {
+    let lines: Vec<String> = plan(&testing::site(1)).steps.iter().map(line).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+/// A step with what it needs and what it runs.
+fn line(step: &Step) -> String {
+    let needs: Vec<&str> = step.needs.iter().map(|need| need.0.as_str()).collect();
+    let only: Vec<&str> = step.only_if_pending.iter().map(|id| id.0.as_str()).collect();
+    let mut lines = vec![format!("{} <- {}", step.id, needs.join(" "))];
+    if !only.is_empty() {
+        lines.push(format!("only for {}", only.join(" ")));
+    }
+    if step.id.0.ends_with("/tidy") {
+        return lines.concat(); // a line for each blob says nothing
+    }
+    if let Action::Run { argv, .. } | Action::Read { argv, .. } = &step.action {
+        lines.push(format!("$ {}", argv.join(" ")));
+    }
+    lines.extend(step.verify.iter().map(|condition| match condition {
+        Condition::Succeeds { argv, .. } => format!("? {}", argv.join(" ")),
+        Condition::Prints { argv, text, .. } => format!("? {} = {text:?}", argv.join(" ")),
+        other => format!("? {other:?}"),
+    }));
+    lines.join("\n    ")
+}
+
+#[test]
+fn a_lone_host_takes_workloads() {
+    let config = |site: &Site| match &find(&plan(site), "cp1/kubelet-config").action {
+        Action::File { content, .. } => content.text.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert!(!config(&testing::site(0)).contains("node-role.kubernetes.io/control-plane"));
+    assert!(config(&testing::site(1)).contains("node-role.kubernetes.io/control-plane"));
+}
+
+#[test]
+fn a_site_with_name_servers_forwards_to_them() {
+    let mut site = testing::site(1);
+    site.network.dns_upstream = vec!["10.20.0.2".parse().unwrap(), "fd00::2".parse().unwrap()];
+    let plan = plan(&site);
+    let Action::File { content, .. } = &find(&plan, "cp1/manifest-coredns").action else { panic!() };
+    assert!(content.text.contains("forward . 10.20.0.2 fd00::2 {"), "{}", content.text);
+    let Action::File { content, .. } = &find(&plan, "w1/resolv-conf").action else { panic!() };
+    assert!(content.text.ends_with("nameserver 10.20.0.2\nnameserver fd00::2\n"));
+}
+
+#[test]
+fn control_groups_of_version_1_are_borne_where_they_are() {
+    let site = testing::site(1);
+    let mut facts = testing::facts(&site);
+    facts.get_mut("w1").unwrap().cgroup = crate::facts::Cgroup::V1;
+    let plan = install_plan(&site, &testing::inventory(), &facts).unwrap();
+    for (host, fails) in [("cp1", true), ("w1", false)] {
+        let Action::File { content, .. } = &find(&plan, &format!("{host}/kubelet-config")).action else {
+            panic!()
+        };
+        assert!(content.text.contains(&format!("failCgroupV1: {fails}\n")), "{host}");
+    }
+}
+
+mod any_site {
+    //! What holds for sites that nobody wrote.
+
+    use proptest::prelude::*;
+    use qiji_blueprint::site::{Arch, PodBackend, Taint};
+
+    use super::*;
+
+    fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
+        proptest::collection::btree_map("[a-z]{1,8}(\\.io/[a-z]{1,6})?", "[a-zA-Z0-9]{0,8}", 0..4)
+    }
+
+    fn site() -> impl Strategy<Value = Site> {
+        let host = (labels(), proptest::sample::select(Arch::ALL.to_vec()), any::<bool>());
+        let network = (any::<bool>(), proptest::collection::vec(any::<std::net::IpAddr>(), 0..3), 8u8..=28);
+        (proptest::collection::vec(host, 1..12), network, any::<u16>()).prop_map(|(hosts, network, port)| {
+            let mut site = testing::site(u8::try_from(hosts.len() - 1).unwrap());
+            for (node, (labels, arch, tainted)) in site.nodes.iter_mut().zip(hosts) {
+                (node.labels, node.arch) = (labels, arch);
+                let taint = Taint { key: "k".into(), value: "v".into(), effect: "NoExecute".into() };
+                node.taints = if tainted { vec![taint] } else { vec![] };
+            }
+            site.network.backend = if network.0 { PodBackend::Vxlan } else { PodBackend::HostGw };
+            site.network.dns_upstream = network.1;
+            site.network.services = format!("172.16.0.0/{}", network.2.max(12)).parse().unwrap();
+            site.cluster.endpoint.port = port;
+            site
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn plans_are_sound(site in site()) {
+            let plan = plan(&site);
+            prop_assert_eq!(faults(&plan), Vec::<String>::new());
+            for node in &site.nodes {
+                let stray = all_needs(&plan, &format!("{}/ready", node.name));
+                let own = format!("{}/", node.name);
+                prop_assert!(stray.iter().all(|need| need.starts_with("cp1/") || need.starts_with(&own)));
+            }
+        }
+
+        #[test]
+        fn the_same_site_gives_the_same_plan(site in site()) {
+            prop_assert_eq!(plan(&site), plan(&site));
+        }
+
+        #[test]
+        fn resets_are_sound(site in site()) {
+            let plan = crate::reset_plan(&site, &testing::facts(&site));
+            prop_assert_eq!(faults(&plan), Vec::<String>::new());
+        }
+    }
+}
