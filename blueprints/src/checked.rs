@@ -27,10 +27,22 @@ pub(crate) struct Site {
     pub(crate) components: Vec<Component>,
 }
 
+/// An address range that has a default.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum Written {
+    /// Not written: the default holds.
+    #[default]
+    Default,
+    /// Written, but not an address range, which was told.
+    Broken,
+    /// Written.
+    At(Spanned<IpNet>),
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Network {
-    pub(crate) pods: Option<Spanned<IpNet>>,
-    pub(crate) services: Option<Spanned<IpNet>>,
+    pub(crate) pods: Written,
+    pub(crate) services: Written,
     pub(crate) hosts: Vec<Spanned<IpNet>>,
     pub(crate) domain: Option<String>,
     pub(crate) dns: Vec<Spanned<IpAddr>>,
@@ -294,14 +306,19 @@ impl Checker<'_> {
             self.bad("bad-name", domain, "a DNS domain", Kind::Domain);
         }
         Network {
-            pods: entry.one("pods").and_then(Entry::text).and_then(|text| self.subnet(text)),
-            services: entry.one("services").and_then(Entry::text).and_then(|text| self.subnet(text)),
+            pods: self.written(entry.one("pods")),
+            services: self.written(entry.one("services")),
             hosts: hosts.filter_map(|text| self.subnet(text)).collect(),
             domain: domain.map(|domain| domain.value.to_owned()),
             dns: dns.filter_map(|text| self.address(text)).collect(),
             backend: entry.one("backend").and_then(Entry::text).and_then(|text| self.backend(text)),
             place,
         }
+    }
+
+    fn written(&mut self, entry: Option<&Entry>) -> Written {
+        let Some(entry) = entry else { return Written::Default };
+        entry.text().and_then(|text| self.subnet(text)).map_or(Written::Broken, Written::At)
     }
 
     fn subnet(&mut self, text: Spanned<&str>) -> Option<Spanned<IpNet>> {
@@ -419,7 +436,11 @@ impl Checker<'_> {
     ) -> bool {
         let (left, right) = (names.len(), addresses.len());
         if left != right {
-            let message = format!("{left} names but {right} addresses");
+            let plural = |count: usize, one: &str, many: &str| {
+                format!("{count} {}", if count == 1 { one } else { many })
+            };
+            let message =
+                format!("{} but {}", plural(left, "name", "names"), plural(right, "address", "addresses"));
             let fault = Fault::new("range-length", address.span, message, format!("{right} of these"));
             self.faults.push(
                 fault

@@ -207,20 +207,42 @@ impl Faults {
 
     /// The faults for people: each with its lines, label, what was expected and the fix. `width` is that of the terminal.
     pub fn render(&self, colour: bool, width: usize) -> String {
+        let width = width.max(40);
         let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-        let handler = GraphicalReportHandler::new_themed(theme).with_width(width.max(40)).with_links(false);
+        let handler = GraphicalReportHandler::new_themed(theme)
+            .with_width(width)
+            .with_wrap_lines(false)
+            .with_links(false);
         let source = NamedSource::new(&self.source_name, self.source_text.clone());
         let mut out = String::new();
         for fault in &self.faults {
-            let placed = Placed { fault, source: &source };
-            if handler.render_report(&mut out, &placed).is_err() {
-                out.push_str(&fault.message);
+            let placed = Placed { fault, source: &source, width };
+            if self.has_long_line(fault) || handler.render_report(&mut out, &placed).is_err() {
+                out.push_str(&self.plain(fault));
             }
             out.push('\n');
         }
         out.push_str(&self.to_string());
         out.push('\n');
         out
+    }
+
+    /// Whether one of the fault's lines is too long to be drawn: miette cannot point at columns above 65535.
+    fn has_long_line(&self, fault: &Fault) -> bool {
+        const DRAWN: usize = 4096;
+        let spans = std::iter::once(fault.span).chain(fault.related.iter().map(|(span, _)| *span));
+        let ends =
+            |at: usize| self.source_text[at..].find('\n').map_or(self.source_text.len(), |end| at + end);
+        let starts = |at: usize| self.source_text[..at].rfind('\n').map_or(0, |start| start + 1);
+        spans.into_iter().any(|span| ends(span.offset + span.len) - starts(span.offset) > DRAWN)
+    }
+
+    /// The fault without its lines.
+    fn plain(&self, fault: &Fault) -> String {
+        let (line, column) = self.place(fault.span.offset);
+        let help = fault.help_text().map(|text| format!("  help: {text}\n")).unwrap_or_default();
+        let place = format!("{}:{line}:{column}", self.source_name);
+        format!("{}\n\n  {} ({})\n  at {place}\n{help}", fault.code, fault.message, fault.label)
     }
 
     /// The faults for programs: an array of objects with `file`, `line`, `column` (both from 1; columns count characters), `end`
@@ -290,6 +312,7 @@ impl Diagnostic for Faults {
 struct Placed<'a> {
     fault: &'a Fault,
     source: &'a NamedSource<String>,
+    width: usize,
 }
 
 impl fmt::Display for Placed<'_> {
@@ -310,7 +333,10 @@ impl Diagnostic for Placed<'_> {
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.fault.help()
+        // Indented by miette as far as `  help: `; broken at blanks only, so that names stay whole.
+        let text = self.fault.help_text()?;
+        let lines: Vec<_> = text.lines().map(|line| wrap(line, self.width.saturating_sub(8))).collect();
+        Some(Box::new(lines.join("\n")))
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
@@ -320,6 +346,24 @@ impl Diagnostic for Placed<'_> {
     fn source_code(&self) -> Option<&dyn SourceCode> {
         Some(self.source)
     }
+}
+
+/// Breaks a line at blanks.
+fn wrap(line: &str, width: usize) -> String {
+    let (mut out, mut used) = (String::new(), 0);
+    for word in line.split(' ') {
+        let len = word.chars().count();
+        if used > 0 && used + 1 + len > width {
+            out.push_str("\n  ");
+            used = 2;
+        } else if used > 0 {
+            out.push(' ');
+            used += 1;
+        }
+        out.push_str(word);
+        used += len;
+    }
+    out
 }
 
 /// Moves a span into the text and onto character borders.

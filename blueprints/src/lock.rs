@@ -234,3 +234,49 @@ pub enum PackageContent {
         artifact: String,
     },
 }
+
+impl ImageContent {
+    /// Names of the layers that it is put together from, lowest first; none where it is copied.
+    pub fn layers(&self) -> &[String] {
+        match self {
+            Self::Assembled { layers, .. } => layers,
+            Self::Copied { .. } => &[],
+        }
+    }
+
+    /// Name of the artifact that it is, where it is copied.
+    pub fn artifact(&self) -> Option<&str> {
+        match self {
+            Self::Assembled { .. } => None,
+            Self::Copied { artifact } => Some(artifact),
+        }
+    }
+}
+
+impl PackageContent {
+    /// Names of the layers that it is put together from, lowest first; none where it is one file.
+    pub fn layers(&self) -> &[String] {
+        match self {
+            Self::Layers { layers } => layers,
+            Self::File { .. } => &[],
+        }
+    }
+
+    /// Name of the artifact that it is, where it is one file.
+    pub fn artifact(&self) -> Option<&str> {
+        match self {
+            Self::Layers { .. } => None,
+            Self::File { artifact } => Some(artifact),
+        }
+    }
+}
+
+impl Layer {
+    /// Names of the artifacts that its files come from.
+    pub fn artifacts(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().filter_map(|entry| match entry {
+            LayerEntry::File { artifact, .. } => Some(artifact.as_str()),
+            _ => None,
+        })
+    }
+}

@@ -143,63 +143,25 @@ pub(crate) fn broken_references<P>(
     let artifacts: BTreeSet<_> = artifacts.iter().map(|one| (one.name.as_str(), one.arch)).collect();
     let known: BTreeSet<_> = layers.iter().map(|one| (one.name.as_str(), one.arch)).collect();
     let mut broken = Vec::new();
-    let mut need = |has: bool, owner: String, what: &str, name: &str, arch: Arch| {
-        if !has {
+    let mut need = |owner: &str, what: &str, name: &str, arch: Arch| {
+        let all = if what == "layer" { &known } else { &artifacts };
+        if !all.contains(&(name, arch)) {
             broken.push(format!("{owner} needs the {what} {name} for {arch}, which is not there"));
         }
     };
     for layer in layers {
-        for entry in &layer.entries {
-            if let LayerEntry::File { artifact, .. } = entry {
-                let has = artifacts.contains(&(artifact.as_str(), layer.arch));
-                need(has, format!("layer {}", layer.name), "artifact", artifact, layer.arch);
-            }
-        }
+        let owner = format!("layer {}", layer.name);
+        layer.artifacts().for_each(|name| need(&owner, "artifact", name, layer.arch));
     }
     for image in images {
         let owner = format!("image {}", image.name);
-        match &image.content {
-            ImageContent::Assembled { layers, .. } => {
-                for name in layers {
-                    need(
-                        known.contains(&(name.as_str(), image.arch)),
-                        owner.clone(),
-                        "layer",
-                        name,
-                        image.arch,
-                    );
-                }
-            }
-            ImageContent::Copied { artifact } => {
-                need(
-                    artifacts.contains(&(artifact.as_str(), image.arch)),
-                    owner,
-                    "artifact",
-                    artifact,
-                    image.arch,
-                );
-            }
-        }
+        image.content.layers().iter().for_each(|name| need(&owner, "layer", name, image.arch));
+        image.content.artifact().into_iter().for_each(|name| need(&owner, "artifact", name, image.arch));
     }
     for package in packages {
         let owner = format!("package {}", package.name);
-        match &package.content {
-            PackageContent::Layers { layers } => {
-                for name in layers {
-                    need(
-                        known.contains(&(name.as_str(), package.arch)),
-                        owner.clone(),
-                        "layer",
-                        name,
-                        package.arch,
-                    );
-                }
-            }
-            PackageContent::File { artifact } => {
-                let has = artifacts.contains(&(artifact.as_str(), package.arch));
-                need(has, owner, "artifact", artifact, package.arch);
-            }
-        }
+        package.content.layers().iter().for_each(|name| need(&owner, "layer", name, package.arch));
+        package.content.artifact().into_iter().for_each(|name| need(&owner, "artifact", name, package.arch));
     }
     broken
 }
@@ -240,7 +202,7 @@ fn layer(text: &mut Text, one: &Layer) {
                 }
                 LayerEntry::Link { path, target } => text.node("link").arg(path).prop("to", target).end(),
                 LayerEntry::Folder { path, mode } => {
-                    text.node("folder").arg(path).prop("mode", &octal(*mode)).end()
+                    text.node("folder").arg(path).prop("mode", &octal(*mode)).end();
                 }
                 LayerEntry::Text { path, content, mode } => {
                     text.node("text").arg(path).prop("content", content).prop("mode", &octal(*mode)).end();
@@ -289,7 +251,7 @@ fn package(text: &mut Text, one: &Package) {
         roles(text, &one.roles);
         match &one.content {
             PackageContent::Layers { layers } => {
-                text.node("layers").args(layers.iter().map(String::as_str)).end()
+                text.node("layers").args(layers.iter().map(String::as_str)).end();
             }
             PackageContent::File { artifact } => text.node("raw").arg(artifact).end(),
         }

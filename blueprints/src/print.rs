@@ -156,7 +156,7 @@ fn access(text: &mut Text, access: &Access) {
                 AccessMethod::Key { path } => text.node("key").arg(path).end(),
                 AccessMethod::Agent => text.node("agent").end(),
                 AccessMethod::Password { file } => {
-                    text.node("password").maybe_prop("file", file.as_deref()).end()
+                    text.node("password").maybe_prop("file", file.as_deref()).end();
                 }
             }
         }
@@ -164,7 +164,7 @@ fn access(text: &mut Text, access: &Access) {
             Sudo::None => {}
             Sudo::NoPassword => text.node("sudo").arg("no-password").end(),
             Sudo::Password { file } => {
-                text.node("sudo").arg("password").maybe_prop("file", file.as_deref()).end()
+                text.node("sudo").arg("password").maybe_prop("file", file.as_deref()).end();
             }
         }
     });

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use crate::catalogue::Catalogue;
-use crate::checked::{self, Settings};
+use crate::checked::{self, Settings, Written};
 use crate::language::defaults;
 use crate::site::{
     Access, AccessMethod, Arch, Cluster, ComponentChoice, Endpoint, Network, Node, PodBackend, Role, Site,
@@ -75,6 +75,13 @@ pub(crate) fn default_range(text: &str) -> IpNet {
     text.parse().unwrap_or_default()
 }
 
+fn range(written: Written, default: &str) -> IpNet {
+    match written {
+        Written::At(net) => net.value,
+        Written::Default | Written::Broken => default_range(default),
+    }
+}
+
 /// Makes the site that every later stage works with.
 pub(crate) fn resolve(site: &checked::Site, catalogue: &Catalogue) -> Site {
     let nodes = nodes(site, catalogue);
@@ -100,11 +107,8 @@ pub(crate) fn resolve(site: &checked::Site, catalogue: &Catalogue) -> Site {
             endpoint,
         },
         network: Network {
-            pods: network.pods.as_ref().map_or_else(|| default_range(defaults::PODS), |net| net.value),
-            services: network
-                .services
-                .as_ref()
-                .map_or_else(|| default_range(defaults::SERVICES), |net| net.value),
+            pods: range(network.pods, defaults::PODS),
+            services: range(network.services, defaults::SERVICES),
             hosts: network.hosts.iter().map(|net| net.value).collect(),
             domain: network.domain.clone().unwrap_or_else(|| defaults::DOMAIN.to_owned()),
             dns_upstream: network.dns.iter().map(|address| address.value).collect(),

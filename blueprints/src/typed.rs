@@ -4,15 +4,14 @@
 //! gives a tree of [`Entry`]s in which every word is known, every value is of the right sort (text, number) and keeps its span. The
 //! same tables print the reference of the language (`reference.rs`), so that the two cannot drift apart.
 //!
-//! Guarantees: never panics and never recurses deeper than [`MAX_DEPTH`]; gives every entry that could be read, together with all
+//! Guarantees: never panics; gives every entry that could be read, together with all
 //! faults, so that later layers can look for more.
+
+mod syntax;
 
 use kdl::{KdlDocument, KdlEntry, KdlNode, KdlValue};
 
 use crate::fault::{Fault, Span, Spanned, any_of, nearest};
-
-/// Blocks and block comments may be nested this deep; the KDL parser recurses.
-const MAX_DEPTH: usize = 24;
 
 /// What a value means; says what was expected where one is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,52 +204,11 @@ pub(crate) fn read(text: &str, root: &'static Word) -> (Entry, Vec<Fault>) {
     let mut reader = Reader { root, faults: Vec::new() };
     let mut whole =
         Entry { word: root, name: Span::default(), arguments: vec![], properties: vec![], children: vec![] };
-    if let Some(fault) = too_deep(text) {
-        return (whole, vec![fault]);
-    }
-    match KdlDocument::parse_v2(text) {
+    match syntax::parse(text) {
         Ok(document) => whole.children = reader.block(document.nodes(), root, Span::default()),
-        Err(error) => reader.faults.extend(error.diagnostics.into_iter().map(syntax_fault)),
+        Err(faults) => reader.faults = faults,
     }
     (whole, reader.faults)
-}
-
-/// A fault of the KDL parser, in our words.
-fn syntax_fault(diagnostic: kdl::KdlDiagnostic) -> Fault {
-    let message = diagnostic.message.unwrap_or_else(|| "this is not KDL".to_owned());
-    let mut message = message.trim_end_matches('.').to_owned();
-    if let Some(first) = message.get(..1).map(str::to_lowercase) {
-        message.replace_range(..1, &first);
-    }
-    let label = diagnostic.label.unwrap_or_else(|| "here".to_owned());
-    let fault = Fault::new("syntax", diagnostic.span.into(), format!("not KDL 2: {message}"), label);
-    match diagnostic.help {
-        Some(help) => fault.fix(help),
-        None => fault.expected("KDL 2, see https://kdl.dev/spec"),
-    }
-}
-
-/// Refuses texts on which a recursive parser could run out of stack. It does not look for strings, so it may count more than there is.
-fn too_deep(text: &str) -> Option<Fault> {
-    let bytes = text.as_bytes();
-    let (mut blocks, mut comments) = (0_usize, 0_usize);
-    for (at, byte) in bytes.iter().enumerate() {
-        match byte {
-            b'{' => blocks += 1,
-            b'}' => blocks = blocks.saturating_sub(1),
-            b'*' if at > 0 && bytes[at - 1] == b'/' => comments += 1,
-            b'/' if at > 0 && bytes[at - 1] == b'*' => comments = comments.saturating_sub(1),
-            _ => {}
-        }
-        if blocks > MAX_DEPTH || comments > MAX_DEPTH {
-            let span = Span { offset: at, len: 1 };
-            let message = format!("blocks are nested more than {MAX_DEPTH} deep");
-            return Some(
-                Fault::new("too-deep", span, message, "one too many").expected("a flat description"),
-            );
-        }
-    }
-    None
 }
 
 struct Reader {
@@ -288,7 +246,7 @@ impl Reader {
             if entry.name().is_some() {
                 self.property(entry, word, &mut properties);
             } else {
-                self.argument(entry, word, position, name, &mut arguments);
+                self.argument(entry, word, position, &mut arguments);
                 position += 1;
             }
         }
@@ -310,7 +268,6 @@ impl Reader {
         entry: &KdlEntry,
         word: &'static Word,
         position: usize,
-        name: Span,
         arguments: &mut Vec<Spanned<Value>>,
     ) {
         let spec = match word.arguments.get(position) {
@@ -329,7 +286,7 @@ impl Reader {
             return;
         };
         let what = format!("the {} of `{}`", spec.name, word.name);
-        let value = self.value(entry, spec.kind, &what, name);
+        let value = self.value(entry, spec.kind, &what);
         arguments.extend(value);
     }
 
@@ -361,11 +318,11 @@ impl Reader {
             return;
         }
         let what = format!("`{}=` of `{}`", spec.name, word.name);
-        properties.push((spec.name, self.value(entry, spec.kind, &what, span)));
+        properties.push((spec.name, self.value(entry, spec.kind, &what)));
     }
 
     /// A value of the right sort, or a fault. What it says is left to the next layer.
-    fn value(&mut self, entry: &KdlEntry, kind: Kind, what: &str, _near: Span) -> Option<Spanned<Value>> {
+    fn value(&mut self, entry: &KdlEntry, kind: Kind, what: &str) -> Option<Spanned<Value>> {
         let span: Span = entry.span().into();
         let number = matches!(kind, Kind::Number(..));
         match entry.value() {

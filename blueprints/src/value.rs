@@ -38,7 +38,7 @@ fn is_qualified_name(text: &str) -> bool {
 
 /// A Linux user name, as `useradd` takes it, and a little more: no blanks, no `:`, `/` or `@`, not `-` first.
 pub(crate) fn is_user(text: &str) -> bool {
-    let body = |c: char| c.is_alphanumeric() || "-_.$".contains(c);
+    let body = |c: char| c.is_ascii_alphanumeric() || "-_.$".contains(c);
     (1..=32).contains(&text.len()) && text.chars().all(body) && !text.starts_with('-')
 }
 

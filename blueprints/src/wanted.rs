@@ -12,9 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalogue::{Architecture, Catalogue, ComponentVersion};
 use crate::digest::Digest;
-use crate::lock::{
-    Artifact, Image, ImageContent, Layer, LayerEntry, Package, PackageContent, Source, Wanted,
-};
+use crate::lock::{Artifact, Image, Layer, LayerEntry, Package, Source, Wanted};
 use crate::lock_text::broken_references;
 use crate::site::{Arch, Role, Site};
 
@@ -198,35 +196,20 @@ impl Filler<'_> {
 
 /// Leaves out layers and artifacts that no image and no package uses.
 fn prune(wanted: &mut Wanted) {
-    let mut layers: BTreeSet<(String, Arch)> = BTreeSet::new();
-    let mut artifacts: BTreeSet<(String, Arch)> = BTreeSet::new();
+    let (mut layers, mut artifacts) = (BTreeSet::new(), BTreeSet::new());
+    let mut uses = |names: &[String], artifact: Option<&str>, arch: Arch| {
+        layers.extend(names.iter().map(|name| (name.clone(), arch)));
+        artifacts.extend(artifact.map(|name| (name.to_owned(), arch)));
+    };
     for image in &wanted.images {
-        match &image.content {
-            ImageContent::Assembled { layers: names, .. } => {
-                layers.extend(names.iter().map(|name| (name.clone(), image.arch)));
-            }
-            ImageContent::Copied { artifact } => {
-                artifacts.insert((artifact.clone(), image.arch));
-            }
-        }
+        uses(image.content.layers(), image.content.artifact(), image.arch);
     }
     for package in &wanted.packages {
-        match &package.content {
-            PackageContent::Layers { layers: names } => {
-                layers.extend(names.iter().map(|name| (name.clone(), package.arch)));
-            }
-            PackageContent::File { artifact } => {
-                artifacts.insert((artifact.clone(), package.arch));
-            }
-        }
+        uses(package.content.layers(), package.content.artifact(), package.arch);
     }
     wanted.layers.retain(|layer| layers.contains(&(layer.name.clone(), layer.arch)));
     for layer in &wanted.layers {
-        for entry in &layer.entries {
-            if let LayerEntry::File { artifact, .. } = entry {
-                artifacts.insert((artifact.clone(), layer.arch));
-            }
-        }
+        artifacts.extend(layer.artifacts().map(|name| (name.to_owned(), layer.arch)));
     }
     wanted.artifacts.retain(|artifact| artifacts.contains(&(artifact.name.clone(), artifact.arch)));
 }

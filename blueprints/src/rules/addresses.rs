@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::nodes;
-use crate::checked::{Network, Nodes, Site};
-use crate::fault::{Fault, Span, Spanned};
+use crate::checked::{Network, Nodes, Site, Written};
+use crate::fault::{Fault, Span};
 use crate::language::defaults;
 use crate::resolve::default_range;
 use crate::site::Role;
@@ -19,22 +19,29 @@ struct Named {
     written: bool,
 }
 
+/// The ranges of pods and services, as far as they are known.
 fn named(network: &Network) -> Vec<Named> {
-    let one = |what, net: Option<&Spanned<IpNet>>, default| match net {
-        Some(net) => Named { what, net: net.value, span: net.span, written: true },
-        None => Named { what, net: default_range(default), span: network.place, written: false },
+    let one = |what, net: Written, default| match net {
+        Written::At(net) => Some(Named { what, net: net.value, span: net.span, written: true }),
+        Written::Default => {
+            Some(Named { what, net: default_range(default), span: network.place, written: false })
+        }
+        Written::Broken => None,
     };
-    let mut all = vec![
-        one("pods", network.pods.as_ref(), defaults::PODS),
-        one("services", network.services.as_ref(), defaults::SERVICES),
-    ];
-    all.extend(network.hosts.iter().map(|net| Named {
-        what: "hosts",
-        net: net.value,
-        span: net.span,
-        written: true,
-    }));
+    let pods = one("pods", network.pods, defaults::PODS);
+    let services = one("services", network.services, defaults::SERVICES);
+    pods.into_iter().chain(services).collect()
+}
+
+/// The ranges of pods and services, then the subnets of hosts.
+fn all_ranges(network: &Network) -> Vec<Named> {
+    let mut all = named(network);
+    all.extend(subnets(network));
     all
+}
+
+fn subnets(network: &Network) -> impl Iterator<Item = Named> {
+    network.hosts.iter().map(|net| Named { what: "hosts", net: net.value, span: net.span, written: true })
 }
 
 fn overlap(one: &IpNet, other: &IpNet) -> bool {
@@ -52,7 +59,7 @@ fn family(address: IpAddr) -> &'static str {
 
 /// Ranges do not overlap, are of one family, and are neither too large nor too small for what Kubernetes does with them.
 pub(super) fn ranges(network: &Network, faults: &mut Vec<Fault>) {
-    let all = named(network);
+    let all = all_ranges(network);
     for (at, later) in all.iter().enumerate() {
         for earlier in all[..at].iter().filter(|earlier| overlap(&earlier.net, &later.net)) {
             let (here, there) = if later.written { (later, earlier) } else { (earlier, later) };
@@ -69,7 +76,7 @@ pub(super) fn ranges(network: &Network, faults: &mut Vec<Fault>) {
     families(network, &all, faults);
     sizes(network, faults);
     for dns in &network.dns {
-        let inside = all.iter().take(2).find(|range| range.net.contains(&dns.value));
+        let inside = all.iter().find(|range| range.what != "hosts" && range.net.contains(&dns.value));
         if let Some(range) = inside {
             let message = format!("the name server {} lies in the range of {}", dns.value, range.what);
             let fault = Fault::new("address-overlap", dns.span, message, "not outside the cluster");
@@ -97,7 +104,7 @@ fn families(network: &Network, all: &[Named], faults: &mut Vec<Fault>) {
 
 /// The API server takes service ranges of up to 20 host bits; the tenth address is the name server's.
 fn sizes(network: &Network, faults: &mut Vec<Fault>) {
-    let Some(services) = &network.services else { return };
+    let Written::At(services) = network.services else { return };
     let bits = services.value.max_prefix_len();
     let (largest, smallest) = (bits - 20, bits - 4);
     let prefix = services.value.prefix_len();
@@ -116,8 +123,11 @@ fn sizes(network: &Network, faults: &mut Vec<Fault>) {
 /// Every host gets a /24 (IPv6: a /64) of the pods' range.
 pub(super) fn room(site: &Site, faults: &mut Vec<Fault>) {
     let hosts = nodes(site).map(|(_, nodes)| nodes.hosts.len()).sum::<usize>();
-    let net = site.network.pods.as_ref().map_or_else(|| default_range(defaults::PODS), |net| net.value);
-    let span = site.network.pods.as_ref().map_or(site.network.place, |net| net.span);
+    let (net, span) = match site.network.pods {
+        Written::At(net) => (net.value, net.span),
+        Written::Default => (default_range(defaults::PODS), site.network.place),
+        Written::Broken => return,
+    };
     let each: u8 = if net.addr().is_ipv4() { 24 } else { 64 };
     // The controller manager takes no more than 16 bits between the range and what a host gets.
     let prefix = net.prefix_len();
@@ -144,11 +154,12 @@ pub(super) fn room(site: &Site, faults: &mut Vec<Fault>) {
 /// Addresses of hosts can be used, lie in the subnets of hosts and outside those of pods and services.
 pub(super) fn hosts(site: &Site, faults: &mut Vec<Fault>) {
     let ranges = named(&site.network);
+    let subnets: Vec<_> = subnets(&site.network).collect();
     let first = nodes(site).flat_map(|(_, nodes)| &nodes.hosts).find_map(|(_, address)| *address);
     for (_, nodes) in nodes(site) {
         for (name, address) in &nodes.hosts {
             let Some(address) = *address else { continue };
-            if let Some(fault) = host(name, address, nodes, &ranges, first) {
+            if let Some(fault) = host(name, address, nodes, (&ranges, &subnets), first) {
                 faults.push(fault);
                 break;
             }
@@ -160,7 +171,7 @@ fn host(
     name: &str,
     address: IpAddr,
     nodes: &Nodes,
-    ranges: &[Named],
+    (ranges, subnets): (&[Named], &[Named]),
     first: Option<IpAddr>,
 ) -> Option<Fault> {
     let span = nodes.address_span;
@@ -168,8 +179,11 @@ fn host(
         let message = format!("no host can have the address {address}");
         return Some(Fault::new("bad-address", span, message, "not an address of a host"));
     }
-    let wrong = |range: &&Named| range.written && !same_family(range.net.addr(), address);
-    let other = ranges.iter().find(wrong).map(|range| (range.net.addr(), range.span, range.what));
+    // Where some range is written, a default of the other family is a fault of its own.
+    let any_written = ranges.iter().chain(subnets).any(|range| range.written);
+    let wrong = |range: &&Named| range.written == any_written && !same_family(range.net.addr(), address);
+    let other =
+        ranges.iter().chain(subnets).find(wrong).map(|range| (range.net.addr(), range.span, range.what));
     if let Some((with, at, what)) = other {
         let message = format!("{name} has an {} address while {what} is {}", family(address), family(with));
         let fault = Fault::new("mixed-families", span, message, family(address)).related(at, family(with));
@@ -180,7 +194,7 @@ fn host(
         let fault = Fault::new("mixed-families", span, message, family(address));
         return Some(fault.expected("all addresses of a site in one family"));
     }
-    if let Some(range) = ranges.iter().take(2).find(|range| range.net.contains(&address)) {
+    if let Some(range) = ranges.iter().find(|range| range.net.contains(&address)) {
         let message = format!("{address} of {name} lies in the range of {}", range.what);
         let label = if range.written {
             range.what.to_owned()
@@ -190,7 +204,7 @@ fn host(
         let fault = Fault::new("address-overlap", span, message, "not outside that range");
         return Some(fault.related(range.span, label));
     }
-    in_subnets(name, address, span, ranges.get(2..).unwrap_or_default())
+    in_subnets(name, address, span, subnets)
 }
 
 fn in_subnets(name: &str, address: IpAddr, span: Span, subnets: &[Named]) -> Option<Fault> {
@@ -247,7 +261,7 @@ pub(super) fn endpoint(site: &Site, faults: &mut Vec<Fault>) {
         }
         _ => {}
     }
-    if let Some(range) = named(&site.network).iter().take(2).find(|range| range.net.contains(&address)) {
+    if let Some(range) = named(&site.network).iter().find(|range| range.net.contains(&address)) {
         let message = format!("the endpoint {address} lies in the range of {}", range.what);
         let fault = Fault::new("address-overlap", endpoint.span, message, "not outside that range");
         faults.push(fault.related(range.span, range.what));

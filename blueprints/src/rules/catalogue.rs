@@ -48,7 +48,9 @@ fn unknown<'a>(
     let message = format!("`{}` is not {article} {what} that the catalogue has", name.value);
     let fix = nearest(&name.value, known.iter().copied()).map(|name| format!("did you mean `{name}`?"));
     let fault = Fault::new("unknown-name", name.span, message, "not known");
-    faults.push(fault.expected(any_of(known)).maybe_fix(fix));
+    let expected =
+        if known.is_empty() { format!("none: the catalogue has no {what} to choose") } else { any_of(known) };
+    faults.push(fault.expected(expected).maybe_fix(fix));
     true
 }
 
@@ -147,7 +149,8 @@ pub(super) fn architectures(site: &Site, known: &Catalogue, faults: &mut Vec<Fau
         let found = known.components.get(name).and_then(|component| component.versions.get(version));
         let Some(found) = found else { continue };
         for (arch, names) in hosts.iter().filter(|(arch, _)| !found.architectures.contains(arch)) {
-            let message = format!("{name} {version} is not there for {arch}, which {} needs", some_of(names));
+            let message =
+                format!("{name} {version} is not there for {arch}, the architecture of {}", some_of(names));
             let fault = Fault::new("missing-architecture", span, message, format!("not there for {arch}"));
             let has: Vec<_> = found.architectures.iter().map(|arch| arch.as_str()).collect();
             faults.push(fault.expected(format!("hosts of {} only", any_of(has))));
