@@ -1,5 +1,7 @@
 //! Installer and agent as they talk: a real agent process, a folder that stands for the host's file tree.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
