@@ -1,0 +1,361 @@
+//! What a bundle holds, as plain data, and the rules that it must keep.
+//!
+//! A [`BundleSpec`] is what a caller wants; [`Contents`] is the same with documents reduced to digests and every list in its one order. The
+//! reader arrives at the same type, so both sides go through the same checks.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use qiji_blueprint::Digest;
+use qiji_blueprint::site::{Arch, Role};
+use serde::Serialize;
+
+use crate::RAW_FILE;
+use crate::hash;
+use crate::oci::{DOCKER_MANIFEST, Descriptor, MANIFEST, MAX_JSON};
+use crate::tar::SIZE_LIMIT;
+
+/// Some bytes, named by their digest.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Blob {
+    /// Media type (RFC 6838), such as `application/vnd.oci.image.layer.v1.tar+gzip`.
+    pub media_type: String,
+    /// SHA-256 of the bytes.
+    pub digest: Digest,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A container image of one architecture.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct ImageEntry {
+    /// Full name with tag: `qiji.local/kube-apiserver:v1.36.3`. Unique together with the architecture.
+    pub name: String,
+    /// Architecture.
+    pub arch: Arch,
+    /// Hosts that need it before Kubernetes can pull anything.
+    pub roles: Vec<Role>,
+    /// The image manifest (OCI or Docker schema 2), whose bytes must refer to exactly `config` and `layers`.
+    pub manifest: Blob,
+    /// The image's configuration.
+    pub config: Blob,
+    /// Layers, lowest first.
+    pub layers: Vec<Blob>,
+}
+
+/// What a host gets outside containers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct PackageEntry {
+    /// Name, unique together with the architecture.
+    pub name: String,
+    /// Architecture.
+    pub arch: Arch,
+    /// Version.
+    pub version: String,
+    /// Hosts that get it.
+    pub roles: Vec<Role>,
+    /// Layers that are unpacked over one another, lowest first, or one blob of type [`RAW_FILE`] that is a file as it is.
+    pub blobs: Vec<Blob>,
+}
+
+/// A text or another small file: the site, the lock.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct DocumentEntry {
+    /// Name, unique: `site`, `lock`.
+    pub name: String,
+    /// The bytes.
+    pub blob: Blob,
+}
+
+/// What a bundle shall hold. The order of lists has no effect on the bundle, but for layers.
+#[derive(Debug, Clone, Default)]
+pub struct BundleSpec {
+    /// Name of the bundle, a lower-case DNS name.
+    pub name: String,
+    /// Version of the bundle.
+    pub version: String,
+    /// Container images.
+    pub images: Vec<ImageEntry>,
+    /// What is unpacked on hosts.
+    pub packages: Vec<PackageEntry>,
+    /// Name and bytes of documents.
+    pub documents: Vec<(String, Vec<u8>)>,
+}
+
+/// What a blob belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// The index that lists everything else.
+    Root,
+    /// The signed statement.
+    Signature,
+    /// The index over the architectures of an image.
+    ImageIndex {
+        /// Full name with tag.
+        name: String,
+    },
+    /// An image of one architecture.
+    Image {
+        /// Full name with tag.
+        name: String,
+        /// Architecture.
+        arch: Arch,
+    },
+    /// A host package.
+    Package {
+        /// Name.
+        name: String,
+        /// Version.
+        version: String,
+        /// Architecture.
+        arch: Arch,
+    },
+    /// A document.
+    Document {
+        /// Name.
+        name: String,
+    },
+    /// The empty configuration that all artifacts but images share.
+    Empty,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => f.write_str("the root index"),
+            Self::Signature => f.write_str("the signature"),
+            Self::ImageIndex { name } => write!(f, "image {name} (all architectures)"),
+            Self::Image { name, arch } => write!(f, "image {name} ({arch})"),
+            Self::Package { name, version, arch } => write!(f, "package {name} {version} ({arch})"),
+            Self::Document { name } => write!(f, "document {name}"),
+            Self::Empty => f.write_str("the empty configuration"),
+        }
+    }
+}
+
+impl Blob {
+    pub(crate) fn descriptor(&self) -> Descriptor {
+        Descriptor::new(&self.media_type, self.digest, self.size)
+    }
+}
+
+impl From<&Descriptor> for Blob {
+    fn from(descriptor: &Descriptor) -> Self {
+        Self { media_type: descriptor.media_type.clone(), digest: descriptor.digest, size: descriptor.size }
+    }
+}
+
+impl ImageEntry {
+    /// The image as an owner of blobs.
+    pub fn owner(&self) -> Owner {
+        Owner::Image { name: self.name.clone(), arch: self.arch }
+    }
+
+    /// Manifest, configuration and layers.
+    pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
+        [&self.manifest, &self.config].into_iter().chain(&self.layers)
+    }
+
+    /// Bytes of manifest, configuration and layers.
+    pub fn size(&self) -> u64 {
+        self.blobs().map(|blob| blob.size).sum()
+    }
+}
+
+impl PackageEntry {
+    /// The package as an owner of blobs.
+    pub fn owner(&self) -> Owner {
+        Owner::Package { name: self.name.clone(), version: self.version.clone(), arch: self.arch }
+    }
+
+    /// Bytes of all blobs.
+    pub fn size(&self) -> u64 {
+        self.blobs.iter().map(|blob| blob.size).sum()
+    }
+}
+
+impl DocumentEntry {
+    /// The document as an owner of blobs.
+    pub fn owner(&self) -> Owner {
+        Owner::Document { name: self.name.clone() }
+    }
+}
+
+/// A bundle's contents in canonical order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Contents {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) images: Vec<ImageEntry>,
+    pub(crate) packages: Vec<PackageEntry>,
+    pub(crate) documents: Vec<DocumentEntry>,
+}
+
+impl Contents {
+    /// The contents that `spec` asks for, sorted.
+    pub(crate) fn of(spec: &BundleSpec) -> Self {
+        let mut contents = Self {
+            name: spec.name.clone(),
+            version: spec.version.clone(),
+            images: spec.images.clone(),
+            packages: spec.packages.clone(),
+            documents: spec.documents.iter().map(|(name, bytes)| document(name, bytes)).collect(),
+        };
+        contents.sort();
+        contents
+    }
+
+    /// Puts every list into its order: by name and architecture, roles each once.
+    pub(crate) fn sort(&mut self) {
+        let lists = self.images.iter_mut().map(|image| &mut image.roles);
+        for roles in lists.chain(self.packages.iter_mut().map(|package| &mut package.roles)) {
+            roles.sort_unstable();
+            roles.dedup();
+        }
+        self.images.sort();
+        self.packages.sort();
+        self.documents.sort();
+    }
+
+    /// Every blob that is not generated from the contents themselves, with its owner.
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = (Owner, &Blob)> {
+        let images = self.images.iter().flat_map(|image| image.blobs().map(|blob| (image.owner(), blob)));
+        let packages =
+            self.packages.iter().flat_map(|package| package.blobs.iter().map(|blob| (package.owner(), blob)));
+        let documents = self.documents.iter().map(|document| (document.owner(), &document.blob));
+        images.chain(packages).chain(documents)
+    }
+
+    /// All faults: unsafe names, duplicates, impossible sizes and media types.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        require(&mut faults, is_name(&self.name, LOWER), || {
+            format!("bundle name `{}` is not a DNS name", self.name)
+        });
+        require(&mut faults, is_name(&self.version, VERSION), || {
+            format!("bundle version `{}` has characters other than letters, digits and .+~:_-", self.version)
+        });
+        self.image_faults(&mut faults);
+        self.package_faults(&mut faults);
+        self.document_faults(&mut faults);
+        for (owner, blob) in self.blobs() {
+            require(&mut faults, blob.size < SIZE_LIMIT, || {
+                format!("{owner}: {} is 8 GiB or larger", blob.digest)
+            });
+            require(&mut faults, is_media_type(&blob.media_type), || {
+                format!("{owner}: `{}` is not a media type", blob.media_type)
+            });
+        }
+        faults
+    }
+
+    fn image_faults(&self, faults: &mut Vec<String>) {
+        let mut seen = BTreeSet::new();
+        for image in &self.images {
+            let owner = image.owner();
+            require(faults, is_image_name(&image.name), || {
+                format!("{owner}: the name is not of the form registry/name:tag")
+            });
+            require(faults, seen.insert((&image.name, image.arch)), || format!("{owner} is there twice"));
+            require(
+                faults,
+                [MANIFEST, DOCKER_MANIFEST].contains(&image.manifest.media_type.as_str()),
+                || format!("{owner}: `{}` is not a type of image manifest", image.manifest.media_type),
+            );
+            require(faults, image.manifest.size <= MAX_JSON, || {
+                format!("{owner}: the manifest is larger than 4 MiB")
+            });
+        }
+    }
+
+    fn package_faults(&self, faults: &mut Vec<String>) {
+        let mut seen = BTreeSet::new();
+        for package in &self.packages {
+            let owner = package.owner();
+            require(faults, is_name(&package.name, NAME), || format!("{owner}: the name is not safe"));
+            require(faults, is_name(&package.version, VERSION), || {
+                format!("{owner}: the version is not safe")
+            });
+            require(faults, seen.insert((&package.name, package.arch)), || format!("{owner} is there twice"));
+            require(faults, !package.blobs.is_empty(), || format!("{owner} has no content"));
+        }
+    }
+
+    fn document_faults(&self, faults: &mut Vec<String>) {
+        let mut seen = BTreeSet::new();
+        for document in &self.documents {
+            let owner = document.owner();
+            require(faults, is_name(&document.name, NAME), || format!("{owner}: the name is not safe"));
+            require(faults, seen.insert(&document.name), || format!("{owner} is there twice"));
+        }
+    }
+}
+
+fn document(name: &str, bytes: &[u8]) -> DocumentEntry {
+    let blob =
+        Blob { media_type: RAW_FILE.to_owned(), digest: hash::digest(bytes), size: bytes.len() as u64 };
+    DocumentEntry { name: name.to_owned(), blob }
+}
+
+fn require(faults: &mut Vec<String>, holds: bool, fault: impl FnOnce() -> String) {
+    if !holds {
+        faults.push(fault());
+    }
+}
+
+type Allowed = fn(u8) -> bool;
+const LOWER: Allowed = |byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
+const NAME: Allowed = |byte| byte.is_ascii_alphanumeric() || b".+_-".contains(&byte);
+const VERSION: Allowed = |byte| byte.is_ascii_alphanumeric() || b".+~:_-".contains(&byte);
+
+/// 1 to 128 allowed characters, a letter or digit first: never a path, an option or a hidden file.
+fn is_name(name: &str, allowed: Allowed) -> bool {
+    name.len() <= 128
+        && name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
+        && name.bytes().all(allowed)
+}
+
+/// `host[:port]/path:tag`, lower case but for the tag.
+fn is_image_name(name: &str) -> bool {
+    let Some((repository, tag)) = name.rsplit_once(':') else { return false };
+    let Some((host, path)) = repository.split_once('/') else { return false };
+    let (host, port) = host.split_once(':').unwrap_or((host, "0"));
+    let part: Allowed = |byte| LOWER(byte) || byte == b'_';
+    name.len() <= 255
+        && is_name(host, LOWER)
+        && !port.is_empty()
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+        && path.split('/').all(|word| is_name(word, part))
+        && is_name(tag, |byte| NAME(byte) && byte != b'+')
+}
+
+/// `type/subtype` (RFC 6838, section 4.2).
+fn is_media_type(text: &str) -> bool {
+    let word =
+        |word: &str| is_name(word, |byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte));
+    text.split_once('/').is_some_and(|(kind, subtype)| word(kind) && word(subtype))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn image_names() {
+        for good in ["qiji.local/etcd:3.7.3-0", "localhost:5000/a/b_c:v1", "registry.k8s.io/pause:3.10"] {
+            assert!(is_image_name(good), "{good}");
+        }
+        for bad in
+            ["etcd:3", "a/b", "a/../b:1", "a/.b:1", "A/b:1", "a//b:1", "a/b:", "a:x/b:1", "a/b:1@x", "/b:1"]
+        {
+            assert!(!is_image_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_are_never_paths() {
+        for bad in ["", ".", "..", "../x", "a/b", "-x", "a b", "a\0", "é"] {
+            assert!(!is_name(bad, NAME) && !is_name(bad, VERSION) && !is_name(bad, LOWER), "{bad:?}");
+        }
+    }
+}

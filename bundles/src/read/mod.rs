@@ -1,0 +1,202 @@
+//! Reading a bundle, in two steps of trust.
+//!
+//! [`Untrusted::open`] reads headers and documents and checks that they fit together; it costs the same for a small bundle and a large one.
+//! [`Untrusted::verify`] then checks the signatures, which is quick, and last every byte. Only [`Verified`] gives out contents.
+//!
+//! The file stays open: what was verified cannot be swapped for another file of the same name, and what is read later is hashed again.
+
+mod blob;
+pub(crate) mod parse;
+mod pass;
+mod scan;
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use qiji_blueprint::Digest;
+use qiji_blueprint::site::Arch;
+
+pub use blob::{BlobRange, VerifyingReader};
+
+use self::parse::Parsed;
+use self::scan::Members;
+use crate::Progress;
+use crate::contents::{Contents, DocumentEntry, ImageEntry, Owner, PackageEntry};
+use crate::dsse;
+use crate::error::{Fault, VerifyError};
+use crate::inspect::{Inspection, inspect};
+use crate::key::{KeyId, TrustedKeys};
+
+/// A bundle that has been read but not verified: good for showing, not for acting upon.
+#[derive(Debug)]
+pub struct Untrusted {
+    bundle: Bundle,
+}
+
+/// A bundle whose signatures and bytes hold. Cheap to clone; clones share one open file.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    bundle: Arc<Bundle>,
+    signers: Vec<KeyId>,
+}
+
+#[derive(Debug)]
+struct Bundle {
+    path: PathBuf,
+    file: Arc<File>,
+    members: Members,
+    parsed: Parsed,
+}
+
+impl Untrusted {
+    /// Reads structure and documents. Everything but the bytes of large blobs and the signatures is checked here already.
+    pub fn open(path: &Path) -> Result<Self, VerifyError> {
+        let file = fs_err::File::open(path).map_err(Fault::Open).map_err(VerifyError::at(path))?;
+        let file = file.into_parts().0;
+        let read = || {
+            let members = scan::scan(&file)?;
+            let parsed = parse::parse(&file, &members)?;
+            Ok((members, parsed))
+        };
+        let (members, parsed) = read().map_err(VerifyError::at(path))?;
+        Ok(Self { bundle: Bundle { path: path.to_owned(), file: Arc::new(file), members, parsed } })
+    }
+
+    /// Checks signatures, then every byte of the file, in one pass.
+    pub fn verify(
+        self,
+        trusted: &TrustedKeys,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Verified, VerifyError> {
+        let bundle = self.bundle;
+        let mut check = || {
+            let signers = bundle.check_signatures(trusted)?;
+            pass::run(&bundle.file, &bundle.members, &bundle.parsed, progress)?;
+            Ok(signers)
+        };
+        let signers = check().map_err(VerifyError::at(&bundle.path))?;
+        Ok(Verified { bundle: Arc::new(bundle), signers })
+    }
+
+    /// A summary of what the bundle claims to hold, with signatures judged by `trusted`, if given.
+    pub fn inspect(&self, trusted: Option<&TrustedKeys>) -> Inspection {
+        self.bundle.inspect(trusted)
+    }
+}
+
+impl Verified {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.bundle.path
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> u64 {
+        self.bundle.members.length
+    }
+
+    /// Name of the bundle.
+    pub fn name(&self) -> &str {
+        &self.contents().name
+    }
+
+    /// Version of the bundle.
+    pub fn version(&self) -> &str {
+        &self.contents().version
+    }
+
+    /// Digest of the root index.
+    pub fn root(&self) -> Digest {
+        self.bundle.parsed.root.digest
+    }
+
+    /// Trusted keys that signed it, sorted.
+    pub fn signers(&self) -> &[KeyId] {
+        &self.signers
+    }
+
+    /// Images, by name and architecture; all, or those of one architecture.
+    pub fn images(&self, arch: Option<Arch>) -> impl Iterator<Item = &ImageEntry> {
+        self.contents().images.iter().filter(move |image| arch.is_none_or(|arch| image.arch == arch))
+    }
+
+    /// Host packages of an architecture, by name.
+    pub fn packages(&self, arch: Arch) -> impl Iterator<Item = &PackageEntry> {
+        self.contents().packages.iter().filter(move |package| package.arch == arch)
+    }
+
+    /// A host package.
+    pub fn package(&self, name: &str, arch: Arch) -> Option<&PackageEntry> {
+        self.packages(arch).find(|package| package.name == name)
+    }
+
+    /// Documents, by name.
+    pub fn documents(&self) -> impl Iterator<Item = &DocumentEntry> {
+        self.contents().documents.iter()
+    }
+
+    /// The bytes of a document, read whole; nothing if the bundle has none of that name.
+    pub fn document(&self, name: &str) -> Result<Option<Vec<u8>>, VerifyError> {
+        let Some(entry) = self.documents().find(|document| document.name == name) else { return Ok(None) };
+        let mut bytes = Vec::new();
+        self.blob(&entry.blob.digest)?.read_to_end(&mut bytes).map_err(|error| self.failed(error))?;
+        Ok(Some(bytes))
+    }
+
+    /// Opens a blob; its bytes are hashed again while they are read.
+    pub fn blob(&self, digest: &Digest) -> Result<VerifyingReader, VerifyError> {
+        let range = self.open_blob_at(digest, 0)?;
+        let owner = self.owner(digest).cloned().unwrap_or(Owner::Root);
+        Ok(VerifyingReader::new(range, *digest, owner, self.bundle.path.clone()))
+    }
+
+    /// Opens a blob at an offset, for transfer in pieces. What it gives is not hashed again.
+    pub fn open_blob_at(&self, digest: &Digest, offset: u64) -> Result<BlobRange, VerifyError> {
+        let extent = self.bundle.members.blobs.get(digest).copied();
+        let missing = || Fault::Missing { digest: *digest, owner: Owner::Root };
+        let extent = extent.ok_or_else(missing).map_err(VerifyError::at(&self.bundle.path))?;
+        Ok(BlobRange::new(Arc::clone(&self.bundle.file), extent, offset))
+    }
+
+    /// Bytes of a blob, if it is in the bundle.
+    pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
+        self.bundle.members.blobs.get(digest).map(|extent| extent.size)
+    }
+
+    /// What a blob belongs to; the first, where it belongs to several.
+    pub fn owner(&self, digest: &Digest) -> Option<&Owner> {
+        self.bundle.parsed.owners.get(digest)
+    }
+
+    /// A summary of what the bundle holds.
+    pub fn inspect(&self, trusted: &TrustedKeys) -> Inspection {
+        Inspection { verified: true, ..self.bundle.inspect(Some(trusted)) }
+    }
+
+    fn contents(&self) -> &Contents {
+        &self.bundle.parsed.contents
+    }
+
+    fn failed(&self, error: io::Error) -> VerifyError {
+        match error.downcast::<VerifyError>() {
+            Ok(error) => error,
+            Err(error) => VerifyError { path: self.bundle.path.clone(), fault: Fault::Read(error) },
+        }
+    }
+}
+
+impl Bundle {
+    fn check_signatures(&self, trusted: &TrustedKeys) -> Result<Vec<KeyId>, Fault> {
+        let Contents { name, version, .. } = &self.parsed.contents;
+        let envelope = self.parsed.envelope.as_ref().ok_or(Fault::Unsigned)?;
+        let signers = envelope.check(trusted)?;
+        dsse::check_statement(&envelope.payload()?, name, version, self.parsed.root.digest)?;
+        Ok(signers)
+    }
+
+    fn inspect(&self, trusted: Option<&TrustedKeys>) -> Inspection {
+        inspect(&self.parsed, self.members.length, trusted)
+    }
+}

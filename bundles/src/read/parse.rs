@@ -1,0 +1,255 @@
+//! From the members of the tar to [`Contents`]: every JSON document is read once, by digest, and the whole is rendered again and compared.
+//!
+//! 1. `oci-layout` and `index.json` are read; the latter names root and signature.
+//! 2. From the root, every document below it is read, each held to digest, size and limit before it is parsed.
+//! 3. The contents found must keep the rules that the writer keeps, and rendered again they must give the same root.
+//! 4. `index.json` must be what root, signature and images give, byte for byte.
+//! 5. Every blob in the file must belong to something, and everything referred to must be there with its size.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+
+use qiji_blueprint::Digest;
+use serde::de::DeserializeOwned;
+
+use super::scan::{Members, read_extent};
+use crate::contents::{Blob, Contents, DocumentEntry, ImageEntry, Owner, PackageEntry};
+use crate::dsse::{self, Envelope};
+use crate::error::Fault;
+use crate::hash;
+use crate::oci::{
+    BUNDLE, DOCUMENT, Descriptor, ENVELOPE, FORMAT, FORMAT_VERSION, INDEX, Index, LAYOUT, MAX_JSON, Manifest,
+    NAME, PACKAGE, REF_NAME, ROLES, VERSION,
+};
+use crate::render::{self, Rendered};
+
+/// Everything that a bundle's documents say.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) contents: Contents,
+    pub(crate) root: Descriptor,
+    pub(crate) envelope: Option<Envelope>,
+    /// What each blob belongs to; the first, where it belongs to several.
+    pub(crate) owners: BTreeMap<Digest, Owner>,
+}
+
+/// Reads and checks all documents.
+pub(crate) fn parse(file: &File, members: &Members) -> Result<Parsed, Fault> {
+    let reader = Reader { file, members };
+    if read_extent(file, members.layout).map_err(Fault::Read)? != LAYOUT {
+        return Err(Fault::document("member oci-layout", "its content is damaged"));
+    }
+    let index_bytes = read_extent(file, members.index).map_err(Fault::Read)?;
+    let index: Index = parse_json("index.json", &index_bytes)?;
+    let root = reader.root(&index)?;
+    let contents = reader.contents(&root)?;
+    let rendered = render::render(&contents);
+    if rendered.root != root {
+        return Err(Fault::document(Owner::Root, "it is not in canonical form"));
+    }
+    let signature = index.manifests.get(1).filter(|entry| entry.artifact_type.as_deref() == Some(ENVELOPE));
+    let signature = signature.map(|descriptor| reader.signature(&root, descriptor)).transpose()?;
+    let descriptor = signature.as_ref().map(|signature| &signature.descriptor);
+    if render::index_json(&root, descriptor, &rendered.images) != index_bytes {
+        return Err(Fault::document("index.json", "it does not list root, signature and images as it must"));
+    }
+    let owners = reader.close(&contents, &rendered, signature.as_ref())?;
+    Ok(Parsed { contents, root, envelope: signature.map(|signature| signature.envelope), owners })
+}
+
+/// The signature with all that belongs to it.
+struct Signature {
+    descriptor: Descriptor,
+    manifest: Descriptor,
+    envelope: Envelope,
+    blob: Descriptor,
+}
+
+struct Reader<'a> {
+    file: &'a File,
+    members: &'a Members,
+}
+
+impl Reader<'_> {
+    /// The root's descriptor, exactly as `index.json` has it.
+    fn root(&self, index: &Index) -> Result<Descriptor, Fault> {
+        let fault = |reason: &str| Fault::document("index.json", reason);
+        let root = index.manifests.first().ok_or_else(|| fault("it lists nothing"))?;
+        let mut expected = Descriptor::new(INDEX, root.digest, root.size);
+        expected.artifact_type = Some(BUNDLE.to_owned());
+        if *root != expected {
+            return Err(fault("its first entry is not the root of a bundle"));
+        }
+        if self.members.blobs.get(&root.digest).is_none_or(|extent| extent.size != root.size) {
+            return Err(fault("it names a root that is not in the file"));
+        }
+        Ok(expected)
+    }
+
+    fn contents(&self, root: &Descriptor) -> Result<Contents, Fault> {
+        let index: Index = self.json(root, &Owner::Root)?;
+        let fault = |reason: String| Fault::document(Owner::Root, reason);
+        let annotation = |key: &str| index.annotations.get(key).cloned();
+        let required =
+            |key: &str| annotation(key).ok_or_else(|| fault(format!("annotation `{key}` is missing")));
+        let format = required(FORMAT)?;
+        if format != FORMAT_VERSION {
+            return Err(Fault::OtherFormat(format.escape_debug().to_string()));
+        }
+        let mut contents = Contents {
+            name: required(NAME)?,
+            version: required(VERSION)?,
+            images: Vec::new(),
+            packages: Vec::new(),
+            documents: Vec::new(),
+        };
+        for descriptor in &index.manifests {
+            match descriptor.artifact_type.as_deref() {
+                None => self.images(descriptor, &mut contents.images)?,
+                Some(PACKAGE) => contents.packages.push(self.package(descriptor)?),
+                Some(DOCUMENT) => contents.documents.push(self.document(descriptor)?),
+                Some(other) => return Err(fault(format!("`{other}` is not a known type of artifact"))),
+            }
+        }
+        match contents.faults().as_slice() {
+            [] => Ok(contents),
+            faults => Err(fault(faults.join("; "))),
+        }
+    }
+
+    fn images(&self, descriptor: &Descriptor, images: &mut Vec<ImageEntry>) -> Result<(), Fault> {
+        let name = descriptor.annotation(REF_NAME).map_err(|reason| Fault::document(Owner::Root, reason))?;
+        if descriptor.media_type != INDEX {
+            images.push(self.image(name, descriptor)?);
+            return Ok(());
+        }
+        let index: Index = self.json(descriptor, &Owner::ImageIndex { name: name.to_owned() })?;
+        for manifest in &index.manifests {
+            images.push(self.image(name, manifest)?);
+        }
+        Ok(())
+    }
+
+    fn image(&self, name: &str, descriptor: &Descriptor) -> Result<ImageEntry, Fault> {
+        let fault = |reason: String| Fault::document(format!("image {name}"), reason);
+        let arch = render::arch(descriptor).map_err(fault)?;
+        let roles = descriptor.annotation(ROLES).and_then(render::roles).map_err(fault)?;
+        let owner = Owner::Image { name: name.to_owned(), arch };
+        let manifest: Manifest = self.json(descriptor, &owner)?;
+        if manifest.media_type.as_ref().is_some_and(|found| *found != descriptor.media_type) {
+            return Err(fault("its manifest has another media type than the root says".to_owned()));
+        }
+        Ok(ImageEntry {
+            name: name.to_owned(),
+            arch,
+            roles,
+            manifest: descriptor.into(),
+            config: (&manifest.config).into(),
+            layers: manifest.layers.iter().map(Blob::from).collect(),
+        })
+    }
+
+    fn package(&self, descriptor: &Descriptor) -> Result<PackageEntry, Fault> {
+        let fault = |reason: String| Fault::document("a package", reason);
+        let name = descriptor.annotation(NAME).map_err(fault)?.to_owned();
+        let version = descriptor.annotation(VERSION).map_err(fault)?.to_owned();
+        let arch = render::arch(descriptor).map_err(fault)?;
+        let roles = descriptor.annotation(ROLES).and_then(render::roles).map_err(fault)?;
+        let owner = Owner::Package { name: name.clone(), version: version.clone(), arch };
+        let manifest: Manifest = self.json(descriptor, &owner)?;
+        let blobs = manifest.layers.iter().map(Blob::from).collect();
+        Ok(PackageEntry { name, arch, version, roles, blobs })
+    }
+
+    fn document(&self, descriptor: &Descriptor) -> Result<DocumentEntry, Fault> {
+        let name = descriptor.annotation(NAME).map_err(|reason| Fault::document("a document", reason))?;
+        let owner = Owner::Document { name: name.to_owned() };
+        let manifest: Manifest = self.json(descriptor, &owner)?;
+        let [content] = manifest.layers.as_slice() else {
+            return Err(Fault::document(owner, "it does not have exactly one layer"));
+        };
+        Ok(DocumentEntry { name: name.to_owned(), blob: content.into() })
+    }
+
+    fn signature(&self, root: &Descriptor, descriptor: &Descriptor) -> Result<Signature, Fault> {
+        let manifest_bytes = self.fetch(descriptor, &Owner::Signature)?;
+        let manifest: Manifest = parse_json(Owner::Signature, &manifest_bytes)?;
+        let blob = manifest.layers.first().ok_or_else(|| Fault::document(Owner::Signature, "it is empty"))?;
+        let envelope_bytes = self.fetch(blob, &Owner::Signature)?;
+        let (expected, bytes) = render::signature(root, &envelope_bytes);
+        if bytes != manifest_bytes {
+            return Err(Fault::OtherSubject {
+                reason: "its manifest is not the one for this root".to_owned(),
+            });
+        }
+        let envelope = Envelope::parse(&envelope_bytes)?;
+        dsse::check_type(&envelope)?;
+        Ok(Signature { manifest: expected.clone(), descriptor: expected, envelope, blob: blob.clone() })
+    }
+
+    fn json<T: DeserializeOwned>(&self, descriptor: &Descriptor, owner: &Owner) -> Result<T, Fault> {
+        parse_json(owner, &self.fetch(descriptor, owner)?)
+    }
+
+    /// The bytes of a document, held to digest, size and limit.
+    fn fetch(&self, descriptor: &Descriptor, owner: &Owner) -> Result<Vec<u8>, Fault> {
+        let Descriptor { digest, size, .. } = *descriptor;
+        self.require(digest, size, owner)?;
+        if size > MAX_JSON {
+            return Err(Fault::document(owner, format!("{digest} is larger than 4 MiB")));
+        }
+        let extent = self.members.blobs[&digest];
+        let bytes = read_extent(self.file, extent).map_err(Fault::Read)?;
+        if hash::digest(&bytes) != digest {
+            let owner = owner.clone();
+            return Err(Fault::Blob { digest, owner, start: extent.start, end: extent.end() });
+        }
+        Ok(bytes)
+    }
+
+    fn require(&self, digest: Digest, expected: u64, owner: &Owner) -> Result<(), Fault> {
+        match self.members.blobs.get(&digest) {
+            None => Err(Fault::Missing { digest, owner: owner.clone() }),
+            Some(extent) if extent.size != expected => {
+                Err(Fault::Size { digest, owner: owner.clone(), expected, found: extent.size })
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Requires that the blobs in the file are exactly those referred to, and gives their owners.
+    fn close(
+        &self,
+        contents: &Contents,
+        rendered: &Rendered,
+        signature: Option<&Signature>,
+    ) -> Result<BTreeMap<Digest, Owner>, Fault> {
+        let mut owners = BTreeMap::new();
+        let mut add = |digest: Digest, size: u64, owner: Owner| {
+            self.require(digest, size, &owner)?;
+            owners.entry(digest).or_insert(owner);
+            Ok(())
+        };
+        for (owner, blob) in contents.blobs() {
+            add(blob.digest, blob.size, owner)?;
+        }
+        for (digest, (owner, bytes)) in &rendered.documents {
+            add(*digest, bytes.len() as u64, owner.clone())?;
+        }
+        if let Some(signature) = signature {
+            for descriptor in [&signature.manifest, &signature.blob] {
+                add(descriptor.digest, descriptor.size, Owner::Signature)?;
+            }
+            let empty = crate::oci::EMPTY_CONFIG;
+            add(hash::digest(empty), empty.len() as u64, Owner::Empty)?;
+        }
+        match self.members.blobs.iter().find(|(digest, _)| !owners.contains_key(digest)) {
+            Some((&digest, extent)) => Err(Fault::Extra { digest, offset: extent.start }),
+            None => Ok(owners),
+        }
+    }
+}
+
+fn parse_json<T: DeserializeOwned>(what: impl ToString, bytes: &[u8]) -> Result<T, Fault> {
+    serde_json::from_slice(bytes).map_err(|error| Fault::document(what, format!("it is unreadable: {error}")))
+}

@@ -1,0 +1,152 @@
+//! From [`Contents`] to the JSON documents of a bundle: a pure function. The writer stores what it gives; the reader runs it again on what
+//! it has read and compares, so that a bundle has one form only.
+
+use std::collections::BTreeMap;
+
+use qiji_blueprint::Digest;
+use qiji_blueprint::site::{Arch, Role};
+
+use crate::contents::{Contents, DocumentEntry, ImageEntry, Owner, PackageEntry};
+use crate::oci::{
+    self, Annotations, BUNDLE, DOCUMENT, Descriptor, EMPTY_CONFIG, ENVELOPE, FORMAT, FORMAT_VERSION, INDEX,
+    Index, MANIFEST, Manifest, NAME, PACKAGE, Platform, REF_NAME, ROLES, TITLE, VERSION,
+};
+
+/// The documents of a bundle.
+pub(crate) struct Rendered {
+    /// The root index.
+    pub(crate) root: Descriptor,
+    /// Images by their names, as `index.json` repeats them.
+    pub(crate) images: Vec<Descriptor>,
+    /// The bytes of each generated document, the root and the empty configuration among them.
+    pub(crate) documents: BTreeMap<Digest, (Owner, Vec<u8>)>,
+}
+
+/// Everything but the signature.
+pub(crate) fn render(contents: &Contents) -> Rendered {
+    let mut documents = BTreeMap::new();
+    let images: Vec<_> = contents
+        .images
+        .chunk_by(|left, right| left.name == right.name)
+        .map(|same_name| image(&mut documents, same_name))
+        .collect();
+    let mut manifests = images.clone();
+    manifests.extend(contents.packages.iter().map(|entry| package(&mut documents, entry)));
+    manifests.extend(contents.documents.iter().map(|entry| document(&mut documents, entry)));
+    if contents.packages.len() + contents.documents.len() > 0 {
+        store(&mut documents, Owner::Empty, oci::EMPTY, EMPTY_CONFIG.to_vec());
+    }
+
+    let mut root = Index::new(manifests);
+    root.artifact_type = Some(BUNDLE.to_owned());
+    root.annotations =
+        annotations(&[(FORMAT, FORMAT_VERSION), (NAME, &contents.name), (VERSION, &contents.version)]);
+    let mut root = store(&mut documents, Owner::Root, INDEX, oci::to_bytes(&root));
+    root.artifact_type = Some(BUNDLE.to_owned());
+    Rendered { root, images, documents }
+}
+
+/// The manifest that ties a DSSE envelope to the root, and its descriptor.
+pub(crate) fn signature(root: &Descriptor, envelope: &[u8]) -> (Descriptor, Vec<u8>) {
+    let mut manifest = Manifest::artifact(ENVELOPE, vec![Descriptor::of(ENVELOPE, envelope)]);
+    manifest.subject = Some(Descriptor::new(INDEX, root.digest, root.size));
+    let bytes = oci::to_bytes(&manifest);
+    let mut descriptor = Descriptor::of(MANIFEST, &bytes);
+    descriptor.artifact_type = Some(ENVELOPE.to_owned());
+    (descriptor, bytes)
+}
+
+/// The bytes of `index.json`: the root, the signature, then every image by its name.
+pub(crate) fn index_json(
+    root: &Descriptor,
+    signature: Option<&Descriptor>,
+    images: &[Descriptor],
+) -> Vec<u8> {
+    let manifests = [root].into_iter().chain(signature).chain(images).cloned().collect();
+    oci::to_bytes(&Index::new(manifests))
+}
+
+/// `control-plane,worker`.
+pub(crate) fn roles_text(roles: &[Role]) -> String {
+    roles.iter().map(|&role| role_name(role)).collect::<Vec<_>>().join(",")
+}
+
+/// The inverse of [`roles_text`].
+pub(crate) fn roles(text: &str) -> Result<Vec<Role>, String> {
+    let known = [Role::ControlPlane, Role::Worker];
+    let parse = |word: &str| known.into_iter().find(|&role| role_name(role) == word);
+    let words = text.split(',').filter(|_| !text.is_empty());
+    words.map(|word| parse(word).ok_or_else(|| format!("`{word}` is not a role"))).collect()
+}
+
+/// The architecture of a platform that qiji knows.
+pub(crate) fn arch(descriptor: &Descriptor) -> Result<Arch, String> {
+    let platform = descriptor.platform.as_ref().ok_or("a platform is missing")?;
+    let known = Arch::ALL.into_iter().find(|arch| arch.as_str() == platform.architecture);
+    known.ok_or_else(|| format!("`{}` is not a known architecture", platform.architecture))
+}
+
+const fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::ControlPlane => "control-plane",
+        Role::Worker => "worker",
+    }
+}
+
+type Documents = BTreeMap<Digest, (Owner, Vec<u8>)>;
+
+fn store(documents: &mut Documents, owner: Owner, media_type: &str, bytes: Vec<u8>) -> Descriptor {
+    let descriptor = Descriptor::of(media_type, &bytes);
+    documents.entry(descriptor.digest).or_insert((owner, bytes));
+    descriptor
+}
+
+fn image(documents: &mut Documents, same_name: &[ImageEntry]) -> Descriptor {
+    let name = &same_name[0].name;
+    let mut manifests: Vec<_> = same_name.iter().map(image_manifest).collect();
+    let mut named = if manifests.len() == 1 {
+        manifests.remove(0)
+    } else {
+        let bytes = oci::to_bytes(&Index::new(manifests));
+        store(documents, Owner::ImageIndex { name: name.clone() }, INDEX, bytes)
+    };
+    named.annotations.insert(REF_NAME.to_owned(), name.clone());
+    named
+}
+
+fn image_manifest(image: &ImageEntry) -> Descriptor {
+    let mut descriptor = image.manifest.descriptor();
+    descriptor.platform = Some(platform(image.arch));
+    descriptor.annotations = annotations(&[(ROLES, &roles_text(&image.roles))]);
+    descriptor
+}
+
+fn package(documents: &mut Documents, entry: &PackageEntry) -> Descriptor {
+    let mut manifest = Manifest::artifact(PACKAGE, entry.blobs.iter().map(crate::Blob::descriptor).collect());
+    manifest.annotations =
+        annotations(&[(NAME, &entry.name), (ROLES, &roles_text(&entry.roles)), (VERSION, &entry.version)]);
+    let mut descriptor = store(documents, entry.owner(), MANIFEST, oci::to_bytes(&manifest));
+    descriptor.artifact_type = Some(PACKAGE.to_owned());
+    descriptor.platform = Some(platform(entry.arch));
+    descriptor.annotations = manifest.annotations;
+    descriptor
+}
+
+fn document(documents: &mut Documents, entry: &DocumentEntry) -> Descriptor {
+    let mut content = entry.blob.descriptor();
+    content.annotations = annotations(&[(TITLE, &entry.name)]);
+    let mut manifest = Manifest::artifact(DOCUMENT, vec![content]);
+    manifest.annotations = annotations(&[(NAME, &entry.name)]);
+    let mut descriptor = store(documents, entry.owner(), MANIFEST, oci::to_bytes(&manifest));
+    descriptor.artifact_type = Some(DOCUMENT.to_owned());
+    descriptor.annotations = manifest.annotations;
+    descriptor
+}
+
+fn platform(arch: Arch) -> Platform {
+    Platform { architecture: arch.as_str().to_owned(), os: "linux".to_owned() }
+}
+
+fn annotations(pairs: &[(&str, &str)]) -> Annotations {
+    pairs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
