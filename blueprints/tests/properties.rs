@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::LazyLock;
 
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -23,10 +24,11 @@ const EXAMPLES: [&str; 3] = [
     include_str!("../examples/gov-multi-chip.kdl"),
 ];
 
+static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(Catalogue::builtin);
+
 fn exercise(text: &str) {
-    let catalogue = Catalogue::builtin();
-    match check("any.kdl", text, &catalogue) {
-        Ok(checked) => assert!(catalogue.wanted(&checked.site).is_ok()),
+    match check("any.kdl", text, &CATALOGUE) {
+        Ok(checked) => assert!(CATALOGUE.wanted(&checked.site).is_ok()),
         Err(faults) => {
             assert!(faults.has_errors());
             assert!(!faults.render(false, 80).is_empty());
@@ -185,7 +187,7 @@ fn site() -> impl Strategy<Value = Site> {
     let network = (any::<bool>(), any::<bool>(), any::<bool>(), "[a-z]{1,6}(\\.[a-z]{1,6}){0,2}", 0..3_u8);
     let version = (0..9_u64, 0..9_u64, 0..99_u64);
     let endpoint = prop_oneof![Just("api.example.org".to_owned()), Just("192.168.2.1".to_owned())];
-    (label(), version, label(), (endpoint, 1..=u16::MAX), network, nodes(&Catalogue::builtin())).prop_map(
+    (label(), version, label(), (endpoint, 1..=u16::MAX), network, nodes(&CATALOGUE)).prop_map(
         |(name, version, cluster, (host, port), (hosts, vxlan, wide, domain, dns), nodes)| Site {
             name,
             version: semver::Version::new(version.0, version.1, version.2),
@@ -318,8 +320,6 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
-
     #[test]
     fn no_text_panics(text in "\\PC*|[ -~\n]{0,200}|[\\[\\]{}\"=/*# \n;a-c0-9.-]{0,120}") {
         exercise(&text);
@@ -336,7 +336,7 @@ proptest! {
     #[test]
     fn a_printed_site_is_the_same_site(site in site()) {
         let text = print(&site);
-        match check("printed.kdl", &text, &Catalogue::builtin()) {
+        match check("printed.kdl", &text, &CATALOGUE) {
             Ok(checked) => {
                 prop_assert_eq!(&checked.site, &site, "{}", text);
                 prop_assert_eq!(print(&checked.site), text);

@@ -182,11 +182,14 @@ fn host(
     // Where some range is written, a default of the other family is a fault of its own.
     let any_written = ranges.iter().chain(subnets).any(|range| range.written);
     let wrong = |range: &&Named| range.written == any_written && !same_family(range.net.addr(), address);
-    let other =
-        ranges.iter().chain(subnets).find(wrong).map(|range| (range.net.addr(), range.span, range.what));
-    if let Some((with, at, what)) = other {
+    if let Some(range) = ranges.iter().chain(subnets).find(wrong) {
+        let (with, what) = (range.net.addr(), range.what);
         let message = format!("{name} has an {} address while {what} is {}", family(address), family(with));
-        let fault = Fault::new("mixed-families", span, message, family(address)).related(at, family(with));
+        let by_default = if range.written { "" } else { " by default" };
+        let label = format!("{what}: {}{by_default}", family(with));
+        let fault = Fault::new("mixed-families", span, message, family(address)).related(range.span, label);
+        let fix = "write ranges of the hosts' family for `pods` and `services` in `network`";
+        let fault = fault.maybe_fix((!range.written).then(|| fix.to_owned()));
         return Some(fault.expected("all addresses of a site in one family"));
     }
     if first.is_some_and(|first| !same_family(first, address)) {

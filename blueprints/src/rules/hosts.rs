@@ -9,23 +9,36 @@ use crate::fault::{Fault, Span};
 use crate::resolve::Scope;
 use crate::site::Role;
 
-/// No two hosts share a name or an address, no two groups a name.
+/// No two hosts share a name or an address, no two groups a name. Of each `node`, only the first such host is told.
 pub(super) fn unique(site: &Site, faults: &mut Vec<Fault>) {
     let mut names: HashMap<&str, Span> = HashMap::new();
     let mut addresses: HashMap<IpAddr, (Span, &str)> = HashMap::new();
     for (_, nodes) in nodes(site) {
+        let (mut same_name, mut same_address) = (Vec::new(), Vec::new());
         for (name, address) in &nodes.hosts {
             if let Some(first) = names.insert(name, nodes.name_span) {
-                let message = format!("two hosts have the name `{name}`");
-                faults.push(second("duplicate-name", message, nodes.name_span, first));
+                same_name.push((format!("two hosts have the name `{name}`"), first));
             }
             let Some(address) = address else { continue };
             if let Some((first, owner)) = addresses.insert(*address, (nodes.address_span, name)) {
-                let message = format!("`{owner}` and `{name}` have the same address {address}");
-                faults.push(second("duplicate-address", message, nodes.address_span, first));
+                same_address.push((format!("`{owner}` and `{name}` have the same address {address}"), first));
             }
         }
+        faults.extend(first_of("duplicate-name", nodes.name_span, same_name));
+        faults.extend(first_of("duplicate-address", nodes.address_span, same_address));
     }
+    groups(site, faults);
+}
+
+/// The first of the findings about one `node`, with how many more there are.
+fn first_of(code: &'static str, span: Span, found: Vec<(String, Span)>) -> Option<Fault> {
+    let more = found.len().saturating_sub(1);
+    let (message, first) = found.into_iter().next()?;
+    let message = if more > 0 { format!("{message}, and {more} more like this") } else { message };
+    Some(second(code, message, span, first))
+}
+
+fn groups(site: &Site, faults: &mut Vec<Fault>) {
     let mut groups: HashMap<&str, Span> = HashMap::new();
     for group in site.cluster.groups.iter().filter(|group| group.role == Role::Worker) {
         if let Some(first) = groups.insert(&group.name.value, group.name.span) {
