@@ -197,7 +197,12 @@ mod tests {
 
     #[test]
     fn values_of_a_run_pass_through() {
-        let values = json!({ "token_id": "abcdef", "ttl": "1h0m0s" });
+        let values = json!({
+            "token_id": "abcdef",
+            "ttl": "1h0m0s",
+            "address": "10.20.0.11",
+            "kubernetes_version": "v1.36.3",
+        });
         assert!(render(Template::KubeadmToken, &values).unwrap().contains("\"abcdef.@{token_secret}\""));
     }
 }

@@ -64,7 +64,12 @@ pub(crate) fn issue(ctx: &Ctx<'_>, steps: &mut Vec<Step>) -> Result<(), PlanErro
             .after([&secret.id]);
     let read_ca = read(ctx, "read-ca", "hand the cluster's certificate authority to hosts", paths::CA, false)
         .after([&id(ctx.host(), "certificates")]);
-    let values = json!({ "token_id": TOKEN_ID, "ttl": TOKEN_LIFE });
+    let values = json!({
+        "token_id": TOKEN_ID,
+        "ttl": TOKEN_LIFE,
+        "address": ctx.node.address,
+        "kubernetes_version": ctx.cluster.kubernetes_version,
+    });
     let token = Action::Run {
         argv: words(&["/bin/sh", "-c", MAKE_TOKEN]),
         env: kube_env(paths::ADMIN),

@@ -205,6 +205,30 @@ fn files_are_as_reviewed() {
 }
 
 #[test]
+fn what_programs_read_is_as_reviewed() {
+    for step in plan(&testing::site(1)).steps {
+        if let Action::Run { stdin: Some(content), .. } = &step.action {
+            insta::assert_snapshot!(format!("stdin.{}", step.id.0.replace('/', ".")), content.text);
+        }
+    }
+}
+
+/// kubeadm asks the internet for a version that its configuration does not name.
+#[test]
+fn kubeadm_is_always_told_the_version() {
+    let plan = plan(&testing::site(1));
+    let texts: Vec<&str> = plan
+        .steps
+        .iter()
+        .filter_map(content)
+        .map(|content| content.text.as_str())
+        .filter(|text| text.contains("apiVersion: kubeadm.k8s.io/"))
+        .collect();
+    assert_eq!(texts.len(), 3, "certificates, phases, token");
+    assert!(texts.iter().all(|text| text.contains("kubernetesVersion: \"v1.36.3\"")));
+}
+
+#[test]
 fn steps_are_as_reviewed() {
     let lines: Vec<String> = plan(&testing::site(1)).steps.iter().map(line).collect();
     insta::assert_snapshot!(lines.join("\n"));
