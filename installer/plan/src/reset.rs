@@ -142,6 +142,19 @@ mod tests {
     }
 
     #[test]
+    fn steps_are_as_reviewed() {
+        let mut site = testing::site(0);
+        site.network.backend = PodBackend::HostGw;
+        let plan = reset_plan(&site, &testing::facts(&site));
+        let lines: Vec<String> = plan
+            .steps
+            .iter()
+            .map(|step| format!("{}: {:?}\n  {:?}", step.id, step.action, step.verify))
+            .collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
     fn a_host_that_was_not_reached_is_left_out() {
         let site = testing::site(2);
         let mut facts = testing::facts(&site);
