@@ -1,0 +1,131 @@
+//! The sources of artifacts: one small type each behind [`Source`].
+//!
+//! A source is asked one of two things. *Resolve*: what do you have under that name, by digest, and how is it named for good?
+//! *Fetch*: put exactly these bytes into the store. It answers with an error that says what was tried; going on to the next source is
+//! the caller's part.
+
+mod debian;
+mod folder;
+mod go;
+mod https;
+mod oci;
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use qiji_blueprint::lock::{self, Artifact, Pinned};
+use qiji_blueprint::site::Arch;
+use tokio::sync::Semaphore;
+
+use crate::error::SourceError;
+use crate::http::Http;
+use crate::progress::Meter;
+use crate::recipe::Recipes;
+use crate::settings::Settings;
+use crate::store::Store;
+
+pub(crate) use oci::image_blobs;
+
+/// Where an artifact can be had.
+#[async_trait]
+pub(crate) trait Source: Send + Sync {
+    /// The source, for people.
+    fn label(&self) -> String;
+
+    /// What it uses much of.
+    fn lane(&self) -> Lane {
+        Lane::Transfer
+    }
+
+    /// Finds digest and size, and the name under which exactly this is found again.
+    async fn resolve(&self, job: &Job<'_>) -> Result<Found, SourceError>;
+
+    /// Puts the bytes with that pin into the store.
+    async fn fetch(&self, job: &Job<'_>, pin: &Pinned) -> Result<(), SourceError>;
+}
+
+/// What a source uses much of, and so how many run at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// The network or a disk.
+    Transfer,
+    /// All cores.
+    Build,
+}
+
+/// What all sources of one run share.
+pub(crate) struct Context {
+    pub(crate) store: Store,
+    pub(crate) settings: Settings,
+    pub(crate) http: Http,
+    pub(crate) recipes: Recipes,
+    pub(crate) indexes: debian::Indexes,
+    pub(crate) toolchain: go::Toolchain,
+    pub(crate) transfers: Semaphore,
+    pub(crate) builds: Semaphore,
+}
+
+impl Context {
+    pub(crate) fn new(store: Store, settings: Settings, http: Http, packages: BTreeSet<String>) -> Self {
+        Self {
+            store,
+            http,
+            recipes: Recipes::new(settings.recipes.clone()),
+            indexes: debian::Indexes::new(packages),
+            toolchain: go::Toolchain::default(),
+            transfers: Semaphore::new(settings.transfers.max(1)),
+            builds: Semaphore::new(1),
+            settings,
+        }
+    }
+}
+
+/// One artifact asked of one source.
+pub(crate) struct Job<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) arch: Arch,
+    pub(crate) meter: Meter,
+}
+
+/// What a source has.
+pub(crate) struct Found {
+    pub(crate) pin: Pinned,
+    /// The source with version or reference pinned.
+    pub(crate) source: lock::Source,
+    /// How far what it says can be trusted.
+    pub(crate) trust: Trust,
+}
+
+/// How far what a source told while locking can be trusted. Once locked, the digest decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trust {
+    /// Checked: what was checked, such as a signature and its key.
+    Verified(String),
+    /// Held by the transport only (TLS, or a local folder): what that was.
+    Transport(String),
+    /// Not checked, and why: the reader decides whether that will do.
+    Unverified(String),
+}
+
+/// The sources of an artifact in the order in which they are tried; a Debian package counts once for each mirror.
+pub(crate) fn of<P>(artifact: &Artifact<P>, settings: &Settings) -> Vec<(usize, Box<dyn Source>)> {
+    let mut all: Vec<(usize, Box<dyn Source>)> = Vec::new();
+    for (index, source) in artifact.sources.iter().enumerate() {
+        match source.clone() {
+            lock::Source::Go { recipe, output } => {
+                all.push((index, Box::new(go::GoSource { recipe, output })));
+            }
+            lock::Source::Debian { suite, package, version } => {
+                for mirror in &settings.debian_mirrors {
+                    let (suite, package, version) = (suite.clone(), package.clone(), version.clone());
+                    let mirror = mirror.trim_end_matches('/').to_owned();
+                    all.push((index, Box::new(debian::DebianSource { mirror, suite, package, version })));
+                }
+            }
+            lock::Source::Oci { reference } => all.push((index, Box::new(oci::OciSource { reference }))),
+            lock::Source::Https { url } => all.push((index, Box::new(https::HttpsSource { url }))),
+            lock::Source::Folder { path } => all.push((index, Box::new(folder::FolderSource { path }))),
+        }
+    }
+    all
+}
