@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::wire::{
-    self, CHUNK, Failure, FromAgent, Hello, JournalEntry, Json, Outcome, PING_EVERY, PROTOCOL, Reply,
-    Request, SILENCE, ToAgent, WINDOW,
+    self, CHUNK, FRAME_LIMIT, Failure, FromAgent, Hello, JournalEntry, Json, Outcome, PING_EVERY, PROTOCOL,
+    Reply, Request, SILENCE, ToAgent, WINDOW,
 };
 
 /// Frames of blobs that wait to be written.
@@ -150,11 +150,15 @@ impl Client {
 
     /// Are these steps done? One outcome for each, in their order.
     pub async fn check(&self, steps: &[Step]) -> Result<Vec<Outcome>, CallError> {
-        let steps = Json::pack(&steps).map_err(unsendable)?;
-        match self.call(Request::Check { steps }).await? {
-            Reply::Checked(outcomes) => Ok(outcomes),
-            other => Err(unexpected(&other)),
+        let mut all = Vec::with_capacity(steps.len());
+        for batch in batches(steps)? {
+            let steps = Json::pack(&batch).map_err(unsendable)?;
+            match self.call(Request::Check { steps }).await? {
+                Reply::Checked(outcomes) => all.extend(outcomes),
+                other => return Err(unexpected(&other)),
+            }
         }
+        Ok(all)
     }
 
     /// Carries out a step. `values` fill the placeholders of its content; `log` is told each line that its programs print.
@@ -308,6 +312,22 @@ fn lost(fault: impl std::fmt::Display) -> CallError {
 
 fn unsendable(fault: impl std::fmt::Display) -> CallError {
     CallError::Send(fault.to_string())
+}
+
+/// Steps in groups that fit one frame each.
+fn batches(steps: &[Step]) -> Result<Vec<&[Step]>, CallError> {
+    let mut all = Vec::new();
+    let (mut from, mut bytes) = (0, 0);
+    for (at, step) in steps.iter().enumerate() {
+        let size = serde_json::to_vec(step).map_err(unsendable)?.len() + 1;
+        if at > from && bytes + size > FRAME_LIMIT - 1024 {
+            all.push(&steps[from..at]);
+            (from, bytes) = (at, 0);
+        }
+        bytes += size;
+    }
+    all.push(&steps[from..]);
+    Ok(all)
 }
 
 fn unexpected(got: &impl std::fmt::Debug) -> CallError {

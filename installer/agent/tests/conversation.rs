@@ -209,6 +209,23 @@ async fn a_failed_step_shows_why_and_is_cleaned_before_the_next_try() {
 }
 
 #[tokio::test]
+async fn many_large_steps_are_checked_in_their_order() {
+    let root = tempfile::tempdir().unwrap();
+    let (_child, client) = connect(root.path()).await;
+    client.lock("r1", "site").await.unwrap();
+    let large = |name: &str| {
+        let content = Content::plain(name.repeat(400_000 / name.len()));
+        step(name, Action::File { path: format!("/etc/{name}"), mode: 0o644, content })
+    };
+    let steps = ["one", "two", "six", "ten", "elf"].map(large);
+    apply(&client, &steps[3]).await.unwrap();
+    let outcomes = client.check(&steps).await.unwrap();
+    let done: Vec<bool> = outcomes.iter().map(|outcome| *outcome == Outcome::Done).collect();
+    assert_eq!(done, [false, false, false, true, false]);
+    assert!(client.check(&[]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_condition_that_never_comes_is_named() {
     let root = tempfile::tempdir().unwrap();
     let (_child, client) = connect(root.path()).await;
