@@ -13,10 +13,10 @@
 //! - Events and journal hold no secret: values that steps read are wiped when the run ends, and are taken out of what programs print.
 //!
 //! Limits: all hosts are looked at before the first step begins, so a host that takes long to connect delays the begin (not the rest) of a run.
-
 mod bus;
 mod cancel;
-
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 mod fleet;
 mod graph;
 mod journal;
@@ -24,7 +24,8 @@ mod link;
 mod run;
 mod step;
 mod survey;
-
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod values;
 

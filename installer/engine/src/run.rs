@@ -420,9 +420,9 @@ impl Executor {
         match end {
             End::Done { changed, value, bytes } => {
                 if changed {
-                    self.report.changed += 1
+                    self.report.changed += 1;
                 } else {
-                    self.report.unchanged += 1
+                    self.report.unchanged += 1;
                 }
                 self.report.bytes += bytes;
                 self.values.extend(value.map(|value| (at, value)));
