@@ -61,7 +61,7 @@ async fn through_agent(server: &Server, agent: &Path, file: &Path, blob: BlobRef
     let begun = Instant::now();
     client.put_blob(blob, 0, source, |_| {}).await.unwrap();
     rate("agent (hashed, synced)", mib, begun);
-    let held = ask(&session, "cat /proc/$(pgrep -n -f qiji-agent.*serve)/status").await;
+    let held = ask(&session, "cat /proc/$(pgrep -n ^qiji-agent)/status").await;
     let own = fs_err::read_to_string("/proc/self/status").unwrap();
     println!("peak memory: agent {} KiB, client {} KiB", peak_kib(&held), peak_kib(&own));
 }

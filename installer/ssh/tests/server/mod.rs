@@ -64,7 +64,7 @@ impl Server {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let text = format!(
             "ListenAddress 127.0.0.1\nPort {port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
-             UsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\nPrintMotd no\nSetEnv PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n",
+             UsePAM no\nSubsystem sftp internal-sftp\nPasswordAuthentication no\nPermitRootLogin yes\nPrintMotd no\nSetEnv PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n",
             at("host").display(),
             at("authorized").display(),
         );
