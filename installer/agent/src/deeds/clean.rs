@@ -231,38 +231,34 @@ fn end_processes(task: Task<'_>, found: &[PathBuf]) -> Result<(), Fault> {
     }
 }
 
-fn links(root: &Root, names: &[String]) -> Vec<String> {
-    let Ok(entries) = fs_err::read_dir(root.known("/sys/class/net")) else { return Vec::new() };
-    let there = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let wanted = |name: &String| {
+/// Links that the names ask for, with their index.
+fn links(names: &[String]) -> Result<Vec<(String, u32)>, Fault> {
+    let all = nix::net::if_::if_nameindex().map_err(|errno| Fault::from(io::Error::from(errno)))?;
+    let there = all.iter().map(|link| (link.name().to_string_lossy().into_owned(), link.index()));
+    let wanted = |name: &str| {
         names.iter().any(|pattern| match pattern.strip_suffix('*') {
             Some(start) => !start.is_empty() && name.starts_with(start),
             None => name == pattern,
         })
     };
-    there.filter(wanted).collect()
+    Ok(there.filter(|(name, _)| wanted(name)).collect())
 }
 
-pub(super) fn check_links(task: Task<'_>, names: &[String]) -> Option<String> {
-    let found = links(&task.host.root, names);
-    (!found.is_empty()).then(|| format!("{} is there", found.join(", ")))
+pub(super) fn check_links(names: &[String]) -> Checked {
+    let found: Vec<String> = links(names)?.into_iter().map(|(name, _)| name).collect();
+    Ok((!found.is_empty()).then(|| format!("{} is there", found.join(", "))))
 }
 
-pub(super) fn delete_links(task: Task<'_>, names: &[String]) -> Result<bool, Fault> {
-    let found = links(&task.host.root, names);
-    for name in &found {
-        delete_link(&task.host.root, name)
-            .map_err(|fault| fault.within(format!("cannot delete link {name}")))?;
+pub(super) fn delete_links(names: &[String]) -> Result<bool, Fault> {
+    let found = links(names)?;
+    for (name, index) in &found {
+        delete_link(*index).map_err(|fault| fault.within(format!("cannot delete link {name}")))?;
     }
     Ok(!found.is_empty())
 }
 
 /// `RTM_DELLINK` over netlink (rtnetlink(7)); a link that went by itself, as the other end of a pair does, is fine.
-fn delete_link(root: &Root, name: &str) -> Result<(), Fault> {
-    let Some(index) = root::read_text(&root.known(&format!("/sys/class/net/{name}/ifindex")))? else {
-        return Ok(());
-    };
-    let index: i32 = index.trim().parse().map_err(|_| Fault::new("its index is not a number"))?;
+fn delete_link(index: u32) -> Result<(), Fault> {
     let socket = rustix::net::socket(AddressFamily::NETLINK, SocketType::RAW, None)?; // protocol 0: NETLINK_ROUTE
     let kernel = netlink::SocketAddrNetlink::new(0, 0);
     rustix::net::sendto(socket.as_fd(), &dellink(index), SendFlags::empty(), &kernel)?;
@@ -277,7 +273,7 @@ fn delete_link(root: &Root, name: &str) -> Result<(), Fault> {
 }
 
 /// A netlink header (netlink(7)) with `REQUEST | ACK`, and an `ifinfomsg`.
-fn dellink(index: i32) -> [u8; 32] {
+fn dellink(index: u32) -> [u8; 32] {
     const RTM_DELLINK: u16 = 17;
     const REQUEST_AND_ACK: u16 = 1 | 4;
     let mut message = [0; 32];
@@ -344,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_pattern_needs_a_beginning() {
-        assert!(links(&Root::host(), &["*".to_owned()]).is_empty());
-        assert_eq!(links(&Root::host(), &["l*".to_owned()]), ["lo"]);
+        assert!(links(&["*".to_owned()]).unwrap().is_empty());
+        assert_eq!(links(&["lo".to_owned()]).unwrap(), [("lo".to_owned(), 1)]);
     }
 }

@@ -82,7 +82,7 @@ fn check_action(task: Task<'_>, step: &Step) -> Checked {
         Action::KillCgroups { holding } => Ok(clean::check_cgroups(task, holding)),
         Action::Unmount { below } => clean::check_mounts(task, below),
         Action::Remove { paths } => clean::check_removed(task, paths),
-        Action::DeleteLinks { names } => Ok(clean::check_links(task, names)),
+        Action::DeleteLinks { names } => clean::check_links(names),
         Action::Undo => {
             let changes = task.host.record.changes()?.len();
             Ok((changes > 0).then(|| format!("{changes} changes are recorded")))
@@ -147,7 +147,7 @@ fn act(task: Task<'_>, step: &Step, values: &BTreeMap<String, String>) -> Result
         Action::KillCgroups { holding } => clean::kill_cgroups(task, holding)?,
         Action::Unmount { below } => clean::unmount(task, below)?,
         Action::Remove { paths } => remove(task, paths)?,
-        Action::DeleteLinks { names } => clean::delete_links(task, names)?,
+        Action::DeleteLinks { names } => clean::delete_links(names)?,
     };
     Ok(Deed::changed(changed))
 }
