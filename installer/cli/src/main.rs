@@ -2,11 +2,17 @@
 //!
 //! Exit status: 0 done; 1 the work failed; 2 the input is wrong; 3 there is a difference; 4 a signature or digest does not hold.
 
+mod artifacts;
+mod cluster;
 mod failure;
 mod folders;
 mod inputs;
 mod passphrase;
+mod runner;
 mod screen;
+mod secrets;
+mod signer;
+mod site;
 mod verbs;
 
 use std::process::ExitCode;

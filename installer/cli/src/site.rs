@@ -1,0 +1,179 @@
+//! A site, on site: the verified bundle, the hosts that answer, and what was found on them.
+//!
+//! 1. The bundle is verified whole before anything else ([`SiteArgs::open`]): no host is spoken to with a bundle that does not hold.
+//! 2. Hosts are connected, all at once, and looked at ([`OnSite::look`]).
+//! 3. Findings of all hosts come together ([`OnSite::findings`]); a blocker ends the verb before anything is changed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::future::join_all;
+use qiji_blueprint::Catalogue;
+use qiji_blueprint::site::{Arch, Site};
+use qiji_bundle::{Blob, RAW_FILE, Verified};
+use qiji_engine::remote::{BundleBlobs, SshConnector, SshOptions};
+use qiji_engine::{Engine, Fleet, FleetOptions, StepFailure};
+use qiji_plan::{Answer, BlobRef, ChipNeeds, Facts, Finding, HostImage, HostPackage, Inventory, Measure, Severity};
+
+use crate::failure::{Failure, Kind};
+use crate::folders::StateArgs;
+use crate::inputs::{self, AccessArgs, BundleArgs};
+use crate::secrets::Asked;
+
+/// Time for reaching a host and logging in.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What every verb on site is given.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SiteArgs {
+    #[command(flatten)]
+    bundle: BundleArgs,
+    #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+/// A site that can be worked on.
+pub(crate) struct OnSite {
+    /// The site, with the caller's ways to log in.
+    pub(crate) site: Site,
+    /// The bundle; every byte of it has been checked.
+    pub(crate) bundle: Verified,
+    /// The installer's state folder.
+    pub(crate) state: PathBuf,
+    /// Makes connections.
+    pub(crate) connector: Arc<SshConnector>,
+    /// Connections to the hosts.
+    pub(crate) fleet: Arc<Fleet>,
+}
+
+impl SiteArgs {
+    /// Verifies the bundle and makes ready to reach its site's hosts.
+    pub(crate) fn open(&self) -> Result<OnSite, Failure> {
+        let bundle = self.bundle.verify()?;
+        let site = self.access.apply(inputs::site_of(&bundle)?);
+        let state = self.state.folder();
+        let options = SshOptions {
+            known_hosts: state.join("known_hosts"),
+            accept_new: self.access.accept_host_keys,
+            timeout: CONNECT_TIMEOUT,
+        };
+        let connector = Arc::new(SshConnector::new(&site, &bundle, Arc::new(Asked::default()), options));
+        let fleet = Arc::new(Fleet::new(Arc::clone(&connector) as _, FleetOptions::default()));
+        Ok(OnSite { site, bundle, state, connector, fleet })
+    }
+}
+
+impl OnSite {
+    /// Connects all hosts and gathers their facts.
+    pub(crate) async fn look(&self) -> BTreeMap<String, Answer> {
+        let hosts: Vec<String> = self.site.nodes.iter().map(|node| node.name.clone()).collect();
+        let reached = self.fleet.facts(&hosts).await;
+        // Asked once more now that they are connected, so that the moment of the answer says something of the host's clock.
+        join_all(reached.into_iter().map(|(host, first)| async move {
+            let answer = match first {
+                Ok(_) => self.ask(&host).await,
+                Err(failure) => Answer { facts: Err(words(&failure)), asked_ms: 0, answered_ms: 0 },
+            };
+            (host, answer)
+        }))
+        .await
+        .into_iter()
+        .collect()
+    }
+
+    async fn ask(&self, host: &str) -> Answer {
+        let asked_ms = unix_ms();
+        let facts = self.fleet.facts(&[host.to_owned()]).await.remove(host);
+        let facts = facts.unwrap_or_else(|| Err(StepFailure::new("it was not asked")));
+        Answer { facts: facts.map_err(|failure| words(&failure)), asked_ms, answered_ms: unix_ms() }
+    }
+
+    /// What is wrong or odd with the hosts, all of it.
+    pub(crate) fn findings(&self, answers: &BTreeMap<String, Answer>) -> Vec<Finding> {
+        let catalogue = Catalogue::builtin();
+        let chips = catalogue.chips.iter().map(|(name, chip)| {
+            let needs = ChipNeeds { kernel: version(&chip.kernel), page_sizes: chip.page_sizes.clone() };
+            (name.clone(), needs)
+        });
+        let (chips, inventory) = (chips.collect(), self.inventory());
+        qiji_plan::preflight(Measure { site: &self.site, inventory: &inventory, chips: &chips }, answers)
+    }
+
+    /// What the bundle offers to hosts.
+    pub(crate) fn inventory(&self) -> Inventory {
+        let mut inventory = Inventory::default();
+        for image in self.bundle.images(None) {
+            let blobs = std::iter::once(&image.config).chain(&image.layers).map(blob_ref).collect();
+            let host_image = HostImage {
+                name: image.name.clone(),
+                roles: image.roles.clone(),
+                manifest: blob_ref(&image.manifest),
+                blobs,
+            };
+            inventory.offers.entry(image.arch).or_default().images.push(host_image);
+        }
+        for package in Arch::ALL.into_iter().flat_map(|arch| self.bundle.packages(arch)) {
+            if package.blobs.iter().any(|blob| blob.media_type == RAW_FILE) {
+                continue;
+            }
+            let host_package = HostPackage {
+                name: package.name.clone(),
+                version: package.version.clone(),
+                roles: package.roles.clone(),
+                layers: package.blobs.iter().map(blob_ref).collect(),
+            };
+            inventory.offers.entry(package.arch).or_default().packages.push(host_package);
+        }
+        inventory
+    }
+
+    /// An engine over the hosts and the bundle.
+    pub(crate) fn engine(&self) -> Engine {
+        Engine::new(Arc::clone(&self.fleet), Arc::new(BundleBlobs::new(self.bundle.clone())))
+    }
+}
+
+/// Shows findings, and ends the verb where one of them is a blocker.
+pub(crate) fn judge(findings: &[Finding]) -> Result<(), Failure> {
+    for finding in findings {
+        eprintln!("{finding}");
+    }
+    let blockers = findings.iter().filter(|finding| finding.severity == Severity::Blocker).count();
+    if blockers == 0 {
+        return Ok(());
+    }
+    let failure = Failure::new(Kind::Failed, format!("{blockers} findings keep the site from being installed; no host was changed"));
+    Err(failure.hint("mend them and run the same command again"))
+}
+
+/// The facts of the hosts that gave them.
+pub(crate) fn facts_of(answers: BTreeMap<String, Answer>) -> BTreeMap<String, Facts> {
+    answers.into_iter().filter_map(|(host, answer)| Some((host, answer.facts.ok()?))).collect()
+}
+
+fn words(failure: &StepFailure) -> String {
+    let mut text = failure.reasons.join(": ");
+    if let Some(hint) = &failure.hint {
+        text += &format!(" ({hint})");
+    }
+    text
+}
+
+/// Major and minor of a version such as `4.19`; what cannot be read asks for nothing.
+fn version(text: &str) -> (u32, u32) {
+    let mut parts = text.split('.').map(|part| part.parse().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+}
+
+fn blob_ref(blob: &Blob) -> BlobRef {
+    BlobRef { digest: blob.digest, size: blob.size }
+}
+
+fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
