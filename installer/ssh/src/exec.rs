@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, Sig};
-use tokio::io::{AsyncWrite, AsyncWriteExt, SimplexStream};
+use tokio::io::{AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Notify, watch};
 
 /// Bytes of standard error that are kept.
@@ -29,7 +29,7 @@ pub struct Channel {
     /// Its standard input; ends when shut down.
     pub stdin: Box<dyn AsyncWrite + Send + Unpin>,
     /// Its standard output.
-    pub stdout: tokio::io::ReadHalf<SimplexStream>,
+    pub stdout: DuplexStream,
     /// Its standard error and its end.
     pub status: Status,
 }
@@ -77,7 +77,7 @@ impl Status {
 pub(crate) fn start(channel: russh::Channel<Msg>) -> Channel {
     let (reading, writing) = channel.split();
     let stdin = Box::new(writing.make_writer());
-    let (stdout, sink) = tokio::io::simplex(BUFFER);
+    let (stdout, sink) = tokio::io::duplex(BUFFER);
     let said = Arc::new(Mutex::new(Vec::new()));
     let more = Arc::new(Notify::new());
     let (ended, exit) = watch::channel(None);
@@ -96,7 +96,7 @@ struct Pump {
 }
 
 impl Pump {
-    async fn run(self, mut from: ChannelReadHalf, mut stdout: tokio::io::WriteHalf<SimplexStream>) {
+    async fn run(self, mut from: ChannelReadHalf, mut stdout: DuplexStream) {
         let mut exit = None;
         let mut wanted = true;
         while let Some(message) = from.wait().await {

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, SimplexStream};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::time::timeout;
 
 use crate::error::SshError;
@@ -48,7 +48,7 @@ pub struct AgentBinary<R> {
 /// A running agent's streams.
 pub struct AgentChannel {
     /// What it says.
-    pub reader: BufReader<ReadHalf<SimplexStream>>,
+    pub reader: BufReader<DuplexStream>,
     /// What it is told.
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
     /// Its standard error and its end.
@@ -180,7 +180,7 @@ async fn send(
 struct Command<'a> {
     session: &'a Session,
     stdin: Box<dyn AsyncWrite + Send + Unpin>,
-    stdout: BufReader<ReadHalf<SimplexStream>>,
+    stdout: BufReader<DuplexStream>,
     status: Status,
     password: Option<Secret>,
     asked: bool,
@@ -258,7 +258,7 @@ impl<'a> Command<'a> {
         }
     }
 
-    async fn last_words(&self) -> String {
+    async fn last_words(&mut self) -> String {
         let exit = timeout(Duration::from_secs(5), self.status.exit()).await.unwrap_or(Exit::Lost);
         match (self.status.last_line(), exit) {
             (line, _) if !line.is_empty() => line,

@@ -152,11 +152,12 @@ async fn when_the_connection_goes_the_agent_and_its_work_go() {
     let begun = Instant::now();
     drop(session);
     let ended = work.await.unwrap().unwrap_err().to_string();
+    assert!(begun.elapsed() < Duration::from_secs(1), "its loss was noticed after {:?}", begun.elapsed());
     assert!(ended.contains("connection to the agent is lost"), "{ended}");
     while ask(&watcher, &alive).await == "yes" {
-        assert!(begun.elapsed() < Duration::from_secs(3), "the work goes on without its installer");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    assert!(begun.elapsed() < Duration::from_secs(3), "the work went on without its installer");
 }
 
 #[tokio::test]
