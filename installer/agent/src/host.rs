@@ -102,8 +102,9 @@ impl Host {
         Ok(root::read_text(&self.root.state("site"))?.map(|text| text.trim().to_owned()))
     }
 
-    /// Remembers the site, before the first change for it.
+    /// Remembers the site, before the first change for it. Steps run side by side, and one of them does it.
     pub fn remember_site(&self, site: &str) -> Result<(), Fault> {
+        let _turn = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         if self.installed_site()?.as_deref() == Some(site) {
             return Ok(());
         }

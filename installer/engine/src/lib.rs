@@ -21,6 +21,7 @@ mod fleet;
 mod graph;
 mod journal;
 mod link;
+pub mod remote;
 mod run;
 mod step;
 mod survey;

@@ -60,7 +60,11 @@ impl Field {
 
     /// Runs `qiji VERB …` on the site to its end.
     pub fn run(&self, verb: &str) -> Result<Run> {
-        Run::of(&mut self.on_site(verb))
+        let mut command = self.on_site(verb);
+        if verb == "reset" {
+            command.arg("--yes");
+        }
+        Run::of(&mut command)
     }
 
     /// The installer's state folder.
