@@ -25,7 +25,7 @@ pub struct FleetOptions {
     pub connects: u32,
     /// Attempts at a connection again, in a row.
     pub reconnects: u32,
-    /// Time for one attempt.
+    /// Time for one attempt, bringing the agent there among it. Connectors bound the parts of it more tightly.
     pub connect_timeout: Duration,
     /// Pause after the first attempt; doubled after each, up to 30 s.
     pub pause: Duration,
@@ -37,7 +37,7 @@ impl Default for FleetOptions {
             connecting: 64,
             connects: 2,
             reconnects: 8,
-            connect_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_mins(3),
             pause: Duration::from_secs(1),
         }
     }
@@ -48,6 +48,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Time that a host has for ending a link in good order.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Time that a host has for an answer about its lock.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pauses between attempts at a host's lock.
 const LOCK_PAUSES: [Duration; 3] =
     [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
@@ -231,7 +233,7 @@ impl Fleet {
     ) -> Result<(), ConnectError> {
         let mut pauses = LOCK_PAUSES.iter();
         loop {
-            let refused = match timeout(self.options.connect_timeout, link.lock(run, site)).await {
+            let refused = match timeout(LOCK_TIMEOUT, link.lock(run, site)).await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(LinkError::Failed(failure))) => failure,
                 Ok(Err(LinkError::Lost { reasons })) => {

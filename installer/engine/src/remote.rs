@@ -20,13 +20,15 @@ use qiji_blueprint::Digest;
 use qiji_blueprint::site::{AccessMethod, Arch, Node, Site, Sudo};
 use qiji_bundle::{BlobRange, Verified};
 use qiji_plan::{BlobRef, Facts, Step};
-use qiji_ssh::{AgentBinary, Auth, Become, KnownHosts, Secret, Session, SshError, Target, push_agent, remove_agent};
+use qiji_ssh::{
+    AgentBinary, Auth, Become, KnownHosts, Secret, Session, SshError, Target, push_agent, remove_agent,
+};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::Mutex;
 
 use crate::link::{
-    Applied, BlobProvider, Bytes, CheckOutcome, ConnectError, Connector, HostLink, LinkError, LogSink, ProgressSink,
-    StepFailure, Values,
+    Applied, BlobProvider, Bytes, CheckOutcome, ConnectError, Connector, HostLink, LinkError, LogSink,
+    ProgressSink, StepFailure, Values,
 };
 
 /// Name of the package that is the agent.
@@ -106,7 +108,8 @@ impl SshConnector {
             methods.push(match method {
                 AccessMethod::Key { path } => {
                     let secrets = Arc::clone(&self.secrets);
-                    let passphrases: qiji_ssh::Passphrases = Arc::new(move |key: &Path| secrets.passphrase(key));
+                    let passphrases: qiji_ssh::Passphrases =
+                        Arc::new(move |key: &Path| secrets.passphrase(key));
                     Auth::Key { path: expand_home(path), passphrases: Some(passphrases) }
                 }
                 AccessMethod::Agent => Auth::Agent,
@@ -136,7 +139,8 @@ impl Connector for SshConnector {
     async fn connect(&self, host: &str) -> Result<Box<dyn HostLink>, ConnectError> {
         let (session, root) = self.log_in(host).await?;
         let arch = self.nodes[host].arch;
-        let channel = push_agent(&session, self.agent(arch)?, &root).await.map_err(|error| from_ssh(&error))?;
+        let channel =
+            push_agent(&session, self.agent(arch)?, &root).await.map_err(|error| from_ssh(&error))?;
         let client = Client::connect(channel.reader, channel.writer).await.map_err(|error| ConnectError {
             reasons: vec![format!("the agent on {host} does not answer"), error.to_string()],
             hint: None,
@@ -186,7 +190,7 @@ impl HostLink for AgentLink {
         bytes: &mut (dyn AsyncRead + Send + Unpin),
         progress: ProgressSink<'_>,
     ) -> Result<(), LinkError> {
-        self.client.put_blob(blob, offset, bytes, |there| progress(there)).await.map_err(from_call)
+        self.client.put_blob(blob, offset, bytes, progress).await.map_err(from_call)
     }
 
     async fn close(&self) {
@@ -219,7 +223,11 @@ impl BlobProvider for BundleBlobs {
 struct RangeBytes(BlobRange);
 
 impl AsyncRead for RangeBytes {
-    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let read = io::Read::read(&mut self.0, buffer.initialize_unfilled())?;
         buffer.advance(read);
         Poll::Ready(Ok(()))

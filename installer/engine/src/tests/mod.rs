@@ -3,6 +3,7 @@
 mod flow;
 mod kill;
 mod order;
+mod scale;
 mod transfer;
 
 use std::sync::Arc;
