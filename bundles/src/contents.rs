@@ -320,12 +320,12 @@ fn is_image_name(name: &str) -> bool {
     let Some((repository, tag)) = name.rsplit_once(':') else { return false };
     let Some((host, path)) = repository.split_once('/') else { return false };
     let (host, port) = host.split_once(':').unwrap_or((host, "0"));
-    let part: Allowed = |byte| LOWER(byte) || byte == b'_';
+    let component: Allowed = |byte| LOWER(byte) || byte == b'_';
     name.len() <= 255
         && is_name(host, LOWER)
         && !port.is_empty()
         && port.bytes().all(|byte| byte.is_ascii_digit())
-        && path.split('/').all(|word| is_name(word, part))
+        && path.split('/').all(|word| is_name(word, component))
         && is_name(tag, |byte| NAME(byte) && byte != b'+')
 }
 

@@ -68,7 +68,7 @@ pub fn seal(payload_type: &str, payload: &[u8], keys: &[&SigningKey]) -> Vec<u8>
 pub fn open_envelope(bytes: &[u8], payload_type: &str, trusted: &TrustedKeys) -> Result<Vec<u8>, Fault> {
     let envelope = Envelope::parse(bytes)?;
     if envelope.payload_type != payload_type {
-        return Err(Fault::document("the signed document", "it has another payload type"));
+        return Err(Fault::document(&"the signed document", "it has another payload type"));
     }
     envelope.check(trusted)?;
     envelope.payload()
@@ -77,11 +77,11 @@ pub fn open_envelope(bytes: &[u8], payload_type: &str, trusted: &TrustedKeys) ->
 impl Envelope {
     /// Reads an envelope; it is not trusted yet.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Fault> {
-        let fault = |reason: &dyn ToString| Fault::document("the signature's envelope", reason.to_string());
-        let envelope: Self = serde_json::from_slice(bytes).map_err(|error| fault(&error))?;
+        let fault = |reason: String| Fault::document(&"the signature's envelope", reason);
+        let envelope: Self = serde_json::from_slice(bytes).map_err(|error| fault(error.to_string()))?;
         let sorted = envelope.signatures.is_sorted_by(|left, right| left.keyid < right.keyid);
         if !sorted || oci::to_bytes(&envelope) != bytes {
-            return Err(fault(&"it is not in canonical form"));
+            return Err(fault("it is not in canonical form".to_owned()));
         }
         envelope.payload()?;
         for signature in &envelope.signatures {
@@ -93,7 +93,7 @@ impl Envelope {
     pub(crate) fn payload(&self) -> Result<Vec<u8>, Fault> {
         STANDARD
             .decode(&self.payload)
-            .map_err(|_| Fault::document("the signature's envelope", "the payload is not base64"))
+            .map_err(|_| Fault::document(&"the signature's envelope", "the payload is not base64"))
     }
 
     /// Each signature's key and whether it holds.
@@ -134,7 +134,7 @@ impl Envelope {
 
 impl Signature {
     fn parse(&self) -> Result<(KeyId, Vec<u8>), Fault> {
-        let fault = |reason| Fault::document("the signature's envelope", reason);
+        let fault = |reason: &str| Fault::document(&"the signature's envelope", reason);
         let id = KeyId::parse(&self.keyid).ok_or_else(|| fault("a key id is not 64 hexadecimal digits"))?;
         let bytes = STANDARD.decode(&self.sig).map_err(|_| fault("a signature is not base64"))?;
         Ok((id, bytes))

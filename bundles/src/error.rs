@@ -1,5 +1,7 @@
 //! What can go wrong with a bundle, and which kind of wrong it is.
 
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -31,30 +33,41 @@ impl Class {
 }
 
 /// A bundle was refused.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {fault}", path.display())]
+#[derive(Debug)]
 pub struct VerifyError {
     /// The bundle.
     pub path: PathBuf,
     /// What is wrong with it.
-    #[source]
-    pub fault: Fault,
+    pub fault: Box<Fault>,
+}
+
+impl fmt::Display for VerifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.fault)
+    }
+}
+
+impl Error for VerifyError {
+    /// The cause of the fault: the fault itself is in the message.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.fault.source()
+    }
 }
 
 impl VerifyError {
     pub(crate) fn at(path: &Path) -> impl FnOnce(Fault) -> Self {
         let path = path.to_owned();
-        move |fault| Self { path, fault }
+        move |fault| Self { path, fault: Box::new(fault) }
     }
 
     /// Which kind of failure it is.
-    pub const fn class(&self) -> Class {
+    pub fn class(&self) -> Class {
         self.fault.class()
     }
 
     /// What to do next.
     pub fn hint(&self) -> &'static str {
-        match &self.fault {
+        match &*self.fault {
             Fault::Open(_) => "check the path",
             Fault::Read(_) => "check the disk or medium that holds the file",
             Fault::NotABundle(_) => "give the .qiji file that `qiji build` wrote",
@@ -219,8 +232,8 @@ impl Fault {
         }
     }
 
-    pub(crate) fn document(what: impl ToString, reason: impl ToString) -> Self {
-        Self::Document { what: what.to_string(), reason: reason.to_string() }
+    pub(crate) fn document(what: &dyn fmt::Display, reason: impl Into<String>) -> Self {
+        Self::Document { what: what.to_string(), reason: reason.into() }
     }
 }
 

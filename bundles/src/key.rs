@@ -2,7 +2,7 @@
 //!
 //! A private key is a PKCS#8 `ENCRYPTED PRIVATE KEY` (RFC 5958; PBES2 of RFC 8018 with scrypt, N = 2^14, r = 8, p = 1, and AES-256-CBC: the
 //! strongest scrypt that OpenSSL accepts with its default memory limit). A public key is a `PUBLIC KEY` (RFC 8410). A key is named by
-//! the SHA-256 of its SubjectPublicKeyInfo in DER.
+//! the SHA-256 of its `SubjectPublicKeyInfo` in DER.
 //!
 //! Guarantees: no secret can be printed by these types, secrets are wiped from memory when dropped, a private key is only ever
 //! written encrypted, to a new file that its owner alone can read.
@@ -84,7 +84,7 @@ impl fmt::Debug for Passphrase {
     }
 }
 
-/// Name of a key: SHA-256 of its SubjectPublicKeyInfo in DER, printed as 64 hexadecimal digits.
+/// Name of a key: SHA-256 of its `SubjectPublicKeyInfo` in DER, printed as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; 32]);
 

@@ -33,7 +33,8 @@ pub(crate) const FORMAT_VERSION: &str = "1";
 pub(crate) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// The config of artifacts that have none.
 pub(crate) const EMPTY_CONFIG: &[u8] = b"{}";
-/// Most bytes that a JSON document may have. Nesting is limited to 128 by the parser.
+/// Most bytes that a JSON document may have. Its nesting needs no limit: known fields have flat types, and unknown ones are skipped
+/// without recursion.
 pub(crate) const MAX_JSON: u64 = 4 << 20;
 
 /// Annotations, sorted by key.

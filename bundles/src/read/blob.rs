@@ -41,7 +41,10 @@ impl VerifyingReader {
             start,
             end: self.range.extent.end(),
         };
-        io::Error::new(io::ErrorKind::InvalidData, VerifyError { path: self.path.clone(), fault })
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            VerifyError { path: self.path.clone(), fault: Box::new(fault) },
+        )
     }
 }
 

@@ -182,7 +182,7 @@ impl Verified {
     fn failed(&self, error: io::Error) -> VerifyError {
         match error.downcast::<VerifyError>() {
             Ok(error) => error,
-            Err(error) => VerifyError { path: self.bundle.path.clone(), fault: Fault::Read(error) },
+            Err(error) => VerifyError { path: self.bundle.path.clone(), fault: Box::new(Fault::Read(error)) },
         }
     }
 }

@@ -7,6 +7,7 @@
 //! 5. Every blob in the file must belong to something, and everything referred to must be there with its size.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs::File;
 
 use qiji_blueprint::Digest;
@@ -37,21 +38,21 @@ pub(crate) struct Parsed {
 pub(crate) fn parse(file: &File, members: &Members) -> Result<Parsed, Fault> {
     let reader = Reader { file, members };
     if read_extent(file, members.layout).map_err(Fault::Read)? != LAYOUT {
-        return Err(Fault::document("member oci-layout", "its content is damaged"));
+        return Err(Fault::document(&"member oci-layout", "its content is damaged"));
     }
     let index_bytes = read_extent(file, members.index).map_err(Fault::Read)?;
-    let index: Index = parse_json("index.json", &index_bytes)?;
+    let index: Index = parse_json(&"index.json", &index_bytes)?;
     let root = reader.root(&index)?;
     let contents = reader.contents(&root)?;
     let rendered = render::render(&contents);
     if rendered.root != root {
-        return Err(Fault::document(Owner::Root, "it is not in canonical form"));
+        return Err(Fault::document(&Owner::Root, "it is not in canonical form"));
     }
     let signature = index.manifests.get(1).filter(|entry| entry.artifact_type.as_deref() == Some(ENVELOPE));
     let signature = signature.map(|descriptor| reader.signature(&root, descriptor)).transpose()?;
     let descriptor = signature.as_ref().map(|signature| &signature.descriptor);
     if render::index_json(&root, descriptor, &rendered.images) != index_bytes {
-        return Err(Fault::document("index.json", "it does not list root, signature and images as it must"));
+        return Err(Fault::document(&"index.json", "it does not list root, signature and images as it must"));
     }
     let owners = reader.close(&contents, &rendered, signature.as_ref())?;
     Ok(Parsed { contents, root, envelope: signature.map(|signature| signature.envelope), owners })
@@ -73,7 +74,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// The root's descriptor, exactly as `index.json` has it.
     fn root(&self, index: &Index) -> Result<Descriptor, Fault> {
-        let fault = |reason: &str| Fault::document("index.json", reason);
+        let fault = |reason: &str| Fault::document(&"index.json", reason);
         let root = index.manifests.first().ok_or_else(|| fault("it lists nothing"))?;
         let mut expected = Descriptor::new(INDEX, root.digest, root.size);
         expected.artifact_type = Some(BUNDLE.to_owned());
@@ -88,7 +89,7 @@ impl Reader<'_> {
 
     fn contents(&self, root: &Descriptor) -> Result<Contents, Fault> {
         let index: Index = self.json(root, &Owner::Root)?;
-        let fault = |reason: String| Fault::document(Owner::Root, reason);
+        let fault = |reason: String| Fault::document(&Owner::Root, reason);
         let annotation = |key: &str| index.annotations.get(key).cloned();
         let required =
             |key: &str| annotation(key).ok_or_else(|| fault(format!("annotation `{key}` is missing")));
@@ -118,7 +119,7 @@ impl Reader<'_> {
     }
 
     fn images(&self, descriptor: &Descriptor, images: &mut Vec<ImageEntry>) -> Result<(), Fault> {
-        let name = descriptor.annotation(REF_NAME).map_err(|reason| Fault::document(Owner::Root, reason))?;
+        let name = descriptor.annotation(REF_NAME).map_err(|reason| Fault::document(&Owner::Root, reason))?;
         if descriptor.media_type != INDEX {
             images.push(self.image(name, descriptor)?);
             return Ok(());
@@ -131,7 +132,7 @@ impl Reader<'_> {
     }
 
     fn image(&self, name: &str, descriptor: &Descriptor) -> Result<ImageEntry, Fault> {
-        let fault = |reason: String| Fault::document(format!("image {name}"), reason);
+        let fault = |reason: String| Fault::document(&format!("image {name}"), reason);
         let arch = render::arch(descriptor).map_err(fault)?;
         let roles = descriptor.annotation(ROLES).and_then(render::roles).map_err(fault)?;
         let owner = Owner::Image { name: name.to_owned(), arch };
@@ -150,7 +151,7 @@ impl Reader<'_> {
     }
 
     fn package(&self, descriptor: &Descriptor) -> Result<PackageEntry, Fault> {
-        let fault = |reason: String| Fault::document("a package", reason);
+        let fault = |reason: String| Fault::document(&"a package", reason);
         let name = descriptor.annotation(NAME).map_err(fault)?.to_owned();
         let version = descriptor.annotation(VERSION).map_err(fault)?.to_owned();
         let arch = render::arch(descriptor).map_err(fault)?;
@@ -162,19 +163,20 @@ impl Reader<'_> {
     }
 
     fn document(&self, descriptor: &Descriptor) -> Result<DocumentEntry, Fault> {
-        let name = descriptor.annotation(NAME).map_err(|reason| Fault::document("a document", reason))?;
+        let name = descriptor.annotation(NAME).map_err(|reason| Fault::document(&"a document", reason))?;
         let owner = Owner::Document { name: name.to_owned() };
         let manifest: Manifest = self.json(descriptor, &owner)?;
         let [content] = manifest.layers.as_slice() else {
-            return Err(Fault::document(owner, "it does not have exactly one layer"));
+            return Err(Fault::document(&owner, "it does not have exactly one layer"));
         };
         Ok(DocumentEntry { name: name.to_owned(), blob: content.into() })
     }
 
     fn signature(&self, root: &Descriptor, descriptor: &Descriptor) -> Result<Signature, Fault> {
         let manifest_bytes = self.fetch(descriptor, &Owner::Signature)?;
-        let manifest: Manifest = parse_json(Owner::Signature, &manifest_bytes)?;
-        let blob = manifest.layers.first().ok_or_else(|| Fault::document(Owner::Signature, "it is empty"))?;
+        let manifest: Manifest = parse_json(&Owner::Signature, &manifest_bytes)?;
+        let blob =
+            manifest.layers.first().ok_or_else(|| Fault::document(&Owner::Signature, "it is empty"))?;
         let envelope_bytes = self.fetch(blob, &Owner::Signature)?;
         let (expected, bytes) = render::signature(root, &envelope_bytes);
         if bytes != manifest_bytes {
@@ -250,6 +252,6 @@ impl Reader<'_> {
     }
 }
 
-fn parse_json<T: DeserializeOwned>(what: impl ToString, bytes: &[u8]) -> Result<T, Fault> {
+fn parse_json<T: DeserializeOwned>(what: &dyn Display, bytes: &[u8]) -> Result<T, Fault> {
     serde_json::from_slice(bytes).map_err(|error| Fault::document(what, format!("it is unreadable: {error}")))
 }

@@ -74,7 +74,7 @@ pub(crate) fn scan(file: &File) -> Result<Members, Fault> {
     expect(&name, INDEX, offset)?;
     let index = extent;
     if index.size > MAX_JSON {
-        return Err(Fault::document(INDEX, "it is larger than 4 MiB"));
+        return Err(Fault::document(&INDEX, "it is larger than 4 MiB"));
     }
     let (name, offset, layout) = scanner.next()?;
     expect(&name, LAYOUT_NAME, offset)?;

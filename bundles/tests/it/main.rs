@@ -1,4 +1,5 @@
 //! Bundles from outside: what is written can be read, and whatever is changed is found.
+#![allow(clippy::unwrap_used, reason = "a fixture that cannot be made fails its test")]
 
 mod attacks;
 mod fixture;

@@ -214,11 +214,14 @@ fn an_image_that_lists_other_layers_than_its_manifest_is_refused() {
     assert!(error.to_string().contains("other layers than listed"), "{error}");
 }
 
+/// Number in the name, architecture, roles, and the bytes of each layer.
+type Entry = (u8, Arch, Vec<Role>, Vec<Vec<u8>>);
+
 /// Names, architectures and contents of a random bundle.
 #[derive(Debug, Clone)]
 struct Random {
-    images: Vec<(u8, Arch, Vec<Role>, Vec<Vec<u8>>)>,
-    packages: Vec<(u8, Arch, Vec<Role>, Vec<Vec<u8>>)>,
+    images: Vec<Entry>,
+    packages: Vec<Entry>,
     documents: Vec<(u8, Vec<u8>)>,
 }
 

@@ -1,1 +1,168 @@
-//! tools
+//! What others make of our files: `skopeo`, `openssl` and `tar`.
+
+use std::path::Path;
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use qiji_bundle::{Passphrase, SigningKey};
+use serde_json::Value;
+
+use crate::fixture::{Bench, sample, split};
+
+/// Output of a tool that must be there and must succeed.
+fn run(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(args)
+        .output()
+        .unwrap_or_else(|error| panic!("{program} cannot be started ({error}): apt install {program}"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {args:?} failed: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn skopeo_reads_images() {
+    let bench = Bench::new();
+    let (spec, store) = sample();
+    let (path, _) = bench.write("sample.qiji", &spec, &store);
+    for (image, arch) in [
+        ("qiji.local/kube-proxy:v1.36.3", "amd64"),
+        ("qiji.local/etcd:3.7.3-0", "amd64"),
+        ("qiji.local/etcd:3.7.3-0", "arm64"),
+    ] {
+        let reference = format!("oci-archive:{}:{image}", text(&path));
+        let found: Value = serde_json::from_str(&run(
+            "skopeo",
+            &["--override-os", "linux", "--override-arch", arch, "inspect", &reference],
+        ))
+        .unwrap();
+        assert_eq!(found["Architecture"], arch, "{found}");
+        let entry =
+            spec.images.iter().find(|entry| entry.name == image && entry.arch.as_str() == arch).unwrap();
+        assert_eq!(found["Layers"][0], entry.layers[0].digest.to_string());
+    }
+}
+
+#[test]
+fn openssl_reads_our_keys_and_we_read_its() {
+    let bench = Bench::new();
+    let (key, secret) = (bench.path("key"), bench.path("secret"));
+    fs_err::write(&secret, "correct horse\n").unwrap();
+    let public = bench.key.save(&key, &Passphrase::from_file(&secret).unwrap()).unwrap();
+    let passin = format!("file:{}", text(&secret));
+    let found = run("openssl", &["pkey", "-in", text(&key), "-passin", &passin, "-pubout"]);
+    assert_eq!(found, public.to_pem());
+
+    let theirs = bench.path("theirs");
+    run(
+        "openssl",
+        &["genpkey", "-algorithm", "ed25519", "-aes-256-cbc", "-pass", &passin, "-out", text(&theirs)],
+    );
+    let loaded = SigningKey::load(&theirs, &Passphrase::from_file(&secret).unwrap()).unwrap();
+    let found = run("openssl", &["pkey", "-in", text(&theirs), "-passin", &passin, "-pubout"]);
+    assert_eq!(found, loaded.public().to_pem());
+}
+
+#[test]
+fn openssl_verifies_the_signature_and_names_the_key() {
+    let bench = Bench::new();
+    let members = split(&bench.sample());
+    let envelopes = members.iter().filter_map(|(_, bytes)| serde_json::from_slice::<Value>(bytes).ok());
+    let envelope = envelopes.into_iter().find(|value| value["payloadType"].is_string()).unwrap();
+    let payload = STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
+    let kind = envelope["payloadType"].as_str().unwrap();
+    let mut message = format!("DSSEv1 {} {kind} {} ", kind.len(), payload.len()).into_bytes();
+    message.extend(payload);
+    let signature = STANDARD.decode(envelope["signatures"][0]["sig"].as_str().unwrap()).unwrap();
+
+    let (message_file, signature_file) = (bench.path("message"), bench.path("signature"));
+    let (public, der) = (bench.path("key.pub"), bench.path("key.der"));
+    fs_err::write(&message_file, message).unwrap();
+    fs_err::write(&signature_file, signature).unwrap();
+    fs_err::write(&public, bench.key.public().to_pem()).unwrap();
+    let answer = run(
+        "openssl",
+        &[
+            "pkeyutl",
+            "-verify",
+            "-rawin",
+            "-pubin",
+            "-inkey",
+            text(&public),
+            "-sigfile",
+            text(&signature_file),
+            "-in",
+            text(&message_file),
+        ],
+    );
+    assert!(answer.contains("Signature Verified Successfully"), "{answer}");
+
+    run("openssl", &["pkey", "-pubin", "-in", text(&public), "-outform", "DER", "-out", text(&der)]);
+    let id = run("openssl", &["dgst", "-sha256", "-r", text(&der)]);
+    assert_eq!(envelope["signatures"][0]["keyid"].as_str(), id.split(' ').next());
+    assert_eq!(id.split(' ').next().unwrap(), bench.key.public().id().to_string());
+}
+
+#[test]
+fn tar_lists_and_unpacks_it() {
+    let bench = Bench::new();
+    let (spec, store) = sample();
+    let (path, _) = bench.write("sample.qiji", &spec, &store);
+    let list = run("tar", &["-tvf", text(&path)]);
+    assert!(list.lines().all(|line| line.starts_with("-rw-r--r-- 0/0 ")), "{list}");
+    let out = bench.path("out");
+    fs_err::create_dir(&out).unwrap();
+    run("tar", &["-xf", text(&path), "-C", text(&out)]);
+    let names = fs_err::read_dir(out.join("blobs/sha256")).unwrap().map(|entry| entry.unwrap().path());
+    for blob in names {
+        let sum = run("sha256sum", &[text(&blob)]);
+        assert!(blob.to_str().unwrap().ends_with(sum.split(' ').next().unwrap()));
+    }
+}
+
+/// The commands in `docs/bundle-format.md` by which a bundle is checked without qiji.
+fn commands() -> String {
+    let text = include_str!("../../../docs/bundle-format.md");
+    let blocks = text.split("```sh\n").skip(1);
+    blocks.map(|block| block.split_once("```").unwrap().0).collect()
+}
+
+#[test]
+fn the_commands_of_the_specification_check_a_bundle() {
+    let bench = Bench::new();
+    let good = bench.sample();
+    fs_err::write(bench.path("vendor.pub"), bench.key.public().to_pem()).unwrap();
+    let file = bench.path("demo-1.2.3.qiji");
+    let check = |bytes: &[u8], key: &str| {
+        fs_err::write(&file, bytes).unwrap();
+        let output = Command::new("bash")
+            .args(["-eu", "-o", "pipefail", "-c", &commands()])
+            .env("FILE", &file)
+            .env("KEY", bench.path(key))
+            .env("TMPDIR", bench.folder.path())
+            .output()
+            .unwrap();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
+        )
+    };
+    let (held, text) = check(&good, "vendor.pub");
+    assert!(held && text.contains("Signature Verified Successfully"), "{text}");
+    assert!(text.contains("qiji.local/etcd:3.7.3-0"), "{text}");
+
+    let mut damaged = good.clone();
+    let at = damaged.windows(14).position(|window| window == b"etcd for amd64").unwrap();
+    damaged[at] ^= 1;
+    let (held, text) = check(&damaged, "vendor.pub");
+    assert!(!held && text.contains("FAILED"), "{text}");
+
+    fs_err::write(bench.path("other.pub"), SigningKey::generate().unwrap().public().to_pem()).unwrap();
+    let (held, text) = check(&good, "other.pub");
+    assert!(!held, "{text}");
+}
