@@ -90,9 +90,8 @@ impl Shown {
                     bar.set_message(format!("{} {}: {}{of}", artifact.name, artifact.arch, size(*bytes)));
                 }
             }
-            Event::Failed { artifact, source, cause } => {
-                self.say(&format!("{} {}: not from {source}: {cause}", artifact.name, artifact.arch));
-            }
+            // Told with everything else when no other source has it either.
+            Event::Failed { .. } => {}
             Event::Finished { artifact, size: bytes, held } => {
                 if let Some(bar) = self.by_artifact.remove(artifact) {
                     bar.finish_and_clear();

@@ -96,6 +96,11 @@ fn check_action(task: Task<'_>, step: &Step) -> Checked {
 /// What went wrong; the journal then holds "failed", and a later try cleans up first.
 pub fn apply(task: Task<'_>, step: &Step, values: &BTreeMap<String, String>) -> Result<Deed, Fault> {
     let host = task.host;
+    if matches!(step.action, Action::Read { .. }) {
+        // A question changes nothing: it needs no lock, and leaves no mark.
+        let deed = act(task, step, values)?;
+        return condition::wait(task, &step.verify).map(|()| deed);
+    }
     let holder = host.holder()?;
     let fingerprint = journal::fingerprint(&step.action)?;
     if matches!(step.action, Action::Undo) {
