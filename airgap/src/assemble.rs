@@ -1,7 +1,7 @@
 //! Layers, images and host packages of a lock, put together in the store from what [`Fetcher::fetch`](crate::Fetcher::fetch) put there.
 //!
 //! No network, no clock, no machine's state: the same lock gives the same digests in any store, at any number of jobs, under any umask. Layers are made at
-//! most two at once, so that memory stays small (a compressor needs about 40 MB). It blocks: call it from `spawn_blocking`.
+//! most two at once, so that memory stays small. It blocks: call it from `spawn_blocking`.
 
 use std::collections::HashMap;
 use std::fmt;

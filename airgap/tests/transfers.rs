@@ -138,7 +138,7 @@ async fn a_redirect_is_followed_but_not_to_plain_http() {
 async fn a_silent_server_is_given_up_and_plain_http_elsewhere_refused() {
     let authority = Authority::new();
     let server =
-        Server::tls(&authority, |_, _| Reply { delay: Duration::from_secs(60), ..Reply::status(200) }).await;
+        Server::tls(&authority, |_, _| Reply { delay: Duration::from_mins(1), ..Reply::status(200) }).await;
     let bench =
         Bench::new(Settings { tries: 1, idle_timeout: Duration::from_millis(300), ..authority.settings() });
     let sources = vec![https(server.url("/a")), https("http://192.0.2.1/a".to_owned())];
