@@ -49,8 +49,8 @@ pub(crate) struct Answer {
     pub(crate) question: String,
     /// Whether the answer was right.
     pub(crate) ok: bool,
-    /// The answer, or why there was none.
-    pub(crate) answer: String,
+    /// What came back, or why nothing did.
+    pub(crate) said: String,
 }
 
 /// A pod of the probe.
@@ -80,9 +80,15 @@ impl<'a> Cluster<'a> {
     }
 
     /// From a pod on each worker (on each node, where there are no workers): a name, a pod elsewhere and a Service.
-    pub(crate) async fn probe(&self, image: &str, domain: &str, workers: &[String]) -> Result<Vec<Answer>, LinkError> {
+    pub(crate) async fn probe(
+        &self,
+        image: &str,
+        domain: &str,
+        workers: &[String],
+    ) -> Result<Vec<Answer>, LinkError> {
         let outcome = self.ask_all(image, domain, workers).await;
-        let removed = self.kubectl(&["delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true"], 60).await;
+        let removed =
+            self.kubectl(&["delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true"], 60).await;
         outcome.and_then(|answers| removed.map(|_| answers))
     }
 
@@ -92,7 +98,8 @@ impl<'a> Cluster<'a> {
         let kubectl = paths::program("kubectl");
         self.run(&["/bin/sh", "-c", apply, "sh", &manifest, &kubectl], 60).await?;
         let timeout = format!("--timeout={START_S}s");
-        self.kubectl(&["rollout", "status", "daemonset/probe", "-n", NAMESPACE, &timeout], START_S + 10).await?;
+        self.kubectl(&["rollout", "status", "daemonset/probe", "-n", NAMESPACE, &timeout], START_S + 10)
+            .await?;
         let pods = self.pods().await?;
         let service = format!("probe.{NAMESPACE}.svc.{domain}");
         let mut answers = Vec::new();
@@ -102,7 +109,8 @@ impl<'a> Cluster<'a> {
             for other in pods.iter().filter(|other| other.node != pod.node) {
                 let url = format!("http://{}:{PORT}/", other.address);
                 let question = format!("the pod on {}", other.node);
-                answers.push(self.ask(pod, &question, &["get", &url], |text| text.contains(&other.name)).await);
+                answers
+                    .push(self.ask(pod, &question, &["get", &url], |text| text.contains(&other.name)).await);
             }
             let url = format!("http://{service}/");
             let known = |text: &str| pods.iter().any(|pod| text.contains(&pod.name));
@@ -123,9 +131,15 @@ impl<'a> Cluster<'a> {
     }
 
     async fn ask(&self, pod: &Pod, question: &str, words: &[&str], right: impl Fn(&str) -> bool) -> Answer {
-        let mut command = vec!["exec", "-n", NAMESPACE, &pod.name, "--", "/usr/local/bin/qiji-agent", "probe"];
+        let mut command =
+            vec!["exec", "-n", NAMESPACE, &pod.name, "--", "/usr/local/bin/qiji-agent", "probe"];
         command.extend(words);
-        let answer = |ok, text: String| Answer { from: pod.node.clone(), question: question.to_owned(), ok, answer: text };
+        let answer = |ok, text: String| Answer {
+            from: pod.node.clone(),
+            question: question.to_owned(),
+            ok,
+            said: text,
+        };
         let mut last = String::new();
         for _ in 0..TRIES {
             match self.kubectl(&command, 20).await {
@@ -193,7 +207,8 @@ fn trouble(pod: &Value) -> Option<String> {
         return None;
     }
     let waiting = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
-    let reasons: Vec<_> = waiting.filter_map(|status| status["state"]["waiting"]["reason"].as_str()).collect();
+    let reasons: Vec<_> =
+        waiting.filter_map(|status| status["state"]["waiting"]["reason"].as_str()).collect();
     let (namespace, name) = (pod["metadata"]["namespace"].as_str()?, pod["metadata"]["name"].as_str()?);
     let why = if reasons.is_empty() { "not ready".to_owned() } else { reasons.join(", ") };
     Some(format!("{namespace}/{name}: {phase}, {why}"))

@@ -122,7 +122,8 @@ mod tests {
     #[test]
     fn the_chain_is_printed_once_with_its_hints() {
         let cause = std::io::Error::other("disk on fire");
-        let failure = Failure::from_error(Kind::Failed, &cause).while_doing("cannot write x").hint("put it out");
+        let failure =
+            Failure::from_error(Kind::Failed, &cause).while_doing("cannot write x").hint("put it out");
         assert_eq!(failure.to_string(), "error: cannot write x\n  because: disk on fire\n  hint: put it out");
     }
 }

@@ -23,7 +23,8 @@ pub(crate) const LOCK_DOCUMENT: &str = "site.lock";
 pub(crate) fn site_file(path: &Path) -> Result<(Checked, String), Failure> {
     let text = fs::read_to_string(path).input()?;
     let name = path.display().to_string();
-    let checked = qiji_blueprint::check(&name, &text, &Catalogue::builtin()).map_err(|faults| from_faults(&faults))?;
+    let checked =
+        qiji_blueprint::check(&name, &text, &Catalogue::builtin()).map_err(|faults| from_faults(&faults))?;
     if !checked.warnings.is_empty() {
         eprint!("{}", render(&checked.warnings));
     }
@@ -111,8 +112,9 @@ pub(crate) fn site_of(bundle: &Verified) -> Result<Site, Failure> {
     let Some(bytes) = bytes else {
         return Err(Failure::new(Kind::Input, "the bundle holds no site: it was not made by `qiji build`"));
     };
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Failure::from_error(Kind::Input, &error).while_doing("the bundle's site cannot be read by this qiji"))
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Failure::from_error(Kind::Input, &error).while_doing("the bundle's site cannot be read by this qiji")
+    })
 }
 
 /// How to log in, where the site's own ways do not fit this machine.

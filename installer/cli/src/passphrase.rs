@@ -33,13 +33,18 @@ impl PassphraseArgs {
         }
         let first = prompt(&format!("new passphrase of {what}: "))?;
         let second = prompt("the same again: ")?;
-        if *first == *second { Ok(first) } else { Err(Failure::new(Kind::Input, "the two passphrases differ")) }
+        if *first == *second {
+            Ok(first)
+        } else {
+            Err(Failure::new(Kind::Input, "the two passphrases differ"))
+        }
     }
 }
 
 /// The first line of a file.
 pub(crate) fn first_line(file: &Path) -> Result<Zeroizing<String>, Failure> {
-    let text = Zeroizing::new(fs::read_to_string(file).map_err(|error| Failure::from_error(Kind::Input, &error))?);
+    let text =
+        Zeroizing::new(fs::read_to_string(file).map_err(|error| Failure::from_error(Kind::Input, &error))?);
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() {
         return Err(Failure::new(Kind::Input, format!("{} has an empty first line", file.display())));
@@ -50,8 +55,13 @@ pub(crate) fn first_line(file: &Path) -> Result<Zeroizing<String>, Failure> {
 /// Asks on the terminal, without showing what is typed.
 pub(crate) fn prompt(text: &str) -> Result<Zeroizing<String>, Failure> {
     if !std::io::stdin().is_terminal() {
-        let failure = Failure::new(Kind::Input, format!("there is no terminal to ask for the {}", text.trim_end_matches([':', ' '])));
+        let failure = Failure::new(
+            Kind::Input,
+            format!("there is no terminal to ask for the {}", text.trim_end_matches([':', ' '])),
+        );
         return Err(failure.hint("name a file that holds it, such as with --passphrase-file"));
     }
-    rpassword::prompt_password(text).map(Zeroizing::new).map_err(|error| Failure::from_error(Kind::Input, &error))
+    rpassword::prompt_password(text)
+        .map(Zeroizing::new)
+        .map_err(|error| Failure::from_error(Kind::Input, &error))
 }

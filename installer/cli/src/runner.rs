@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use qiji_blueprint::site::Site;
-use qiji_engine::{Cancel, Events, RunReport, SiteLock, Work};
+use qiji_engine::{Cancel, Events, RunReport, SiteLock, StepFailure, Work};
 use qiji_events::{Stamped, Typical};
 
 use crate::failure::{Classify, Failure, Kind};
@@ -48,7 +48,13 @@ async fn stop_on_interrupts(cancel: Cancel) {
 }
 
 /// Says how a run went, and gives the verb's outcome.
-pub(crate) fn conclude(site: &Site, report: &RunReport, told: &Told, style: Style, done: &str) -> Result<(), Failure> {
+pub(crate) fn conclude(
+    site: &Site,
+    report: &RunReport,
+    told: &Told,
+    style: Style,
+    done: &str,
+) -> Result<(), Failure> {
     if !report.is_ok() {
         return Err(failure(site, report));
     }
@@ -57,14 +63,25 @@ pub(crate) fn conclude(site: &Site, report: &RunReport, told: &Told, style: Styl
     }
     let seconds = report.took.as_secs_f64();
     if report.changed == 0 {
-        println!("site `{}`: nothing to change ({} steps looked at in {seconds:.1} s)", site.name, report.unchanged);
+        println!(
+            "site `{}`: nothing to change ({} steps looked at in {seconds:.1} s)",
+            site.name, report.unchanged
+        );
         return Ok(());
     }
     let sent = size(report.bytes);
     println!("site `{}`: {done}; {} steps in {seconds:.1} s, {sent} sent", site.name, report.changed);
     let breakdown = qiji_events::report(told);
-    let path: Vec<String> = breakdown.critical_path.iter().rev().filter(|part| part.took_ms >= 500).take(6)
-        .map(|part| format!("{} {:.1} s", part.id, std::time::Duration::from_millis(part.took_ms).as_secs_f64())).collect();
+    let path: Vec<String> = breakdown
+        .critical_path
+        .iter()
+        .rev()
+        .filter(|part| part.took_ms >= 500)
+        .take(6)
+        .map(|part| {
+            format!("{} {:.1} s", part.id, std::time::Duration::from_millis(part.took_ms).as_secs_f64())
+        })
+        .collect();
     if !path.is_empty() {
         println!("what it waited for, last first: {}", path.join(", "));
     }
@@ -73,31 +90,32 @@ pub(crate) fn conclude(site: &Site, report: &RunReport, told: &Told, style: Styl
 
 /// Every failure once, each with its host, step, reasons, output and hint.
 fn failure(site: &Site, report: &RunReport) -> Failure {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for (host, failure) in &report.hosts_failed {
-        text += &format!("error: {host}: {}\n", failure.reasons.join("\n  because: "));
-        text += &failure.hint.as_ref().map_or_else(String::new, |hint| format!("  hint: {hint}\n"));
+        lines.push(format!("error: {host}: cannot go on"));
+        lines.extend(told(failure));
     }
     for failed in &report.failed {
-        text += &format!("error: {}: step {} failed\n", failed.host, failed.step);
-        for reason in &failed.failure.reasons {
-            text += &format!("  because: {reason}\n");
-        }
-        for line in &failed.failure.output {
-            text += &format!("    | {line}\n");
-        }
-        text += &failed.failure.hint.as_ref().map_or_else(String::new, |hint| format!("  hint: {hint}\n"));
+        lines.push(format!("error: {}: step {} failed", failed.host, failed.step));
+        lines.extend(told(&failed.failure));
     }
     if report.stopped {
-        text += "the run was stopped on request\n";
+        lines.push("the run was stopped on request".to_owned());
     }
-    text += &format!(
-        "site `{}`: {} steps done, {} done before, {} failed, {} left out\n  hint: mend the cause and run the same command again: it goes on from here",
-        site.name,
-        report.changed,
-        report.unchanged,
-        report.failed.len(),
-        report.skipped.len(),
-    );
-    Failure::rendered(Kind::Failed, text)
+    let (changed, unchanged) = (report.changed, report.unchanged);
+    let (failed, left) = (report.failed.len(), report.skipped.len());
+    let name = &site.name;
+    lines.push(format!(
+        "site `{name}`: {changed} steps done, {unchanged} done before, {failed} failed, {left} left out"
+    ));
+    lines.push("  hint: mend the cause and run the same command again: it goes on from here".to_owned());
+    Failure::rendered(Kind::Failed, lines.join("\n"))
+}
+
+/// Reasons, the program's last lines, and what to do next.
+fn told(failure: &StepFailure) -> Vec<String> {
+    let reasons = failure.reasons.iter().map(|reason| format!("  because: {reason}"));
+    let output = failure.output.iter().map(|line| format!("    | {line}"));
+    let hint = failure.hint.iter().map(|hint| format!("  hint: {hint}"));
+    reasons.chain(output).chain(hint).collect()
 }

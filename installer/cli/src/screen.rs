@@ -60,7 +60,7 @@ impl Screen {
     pub(crate) fn show(&mut self, stamped: &Stamped) {
         self.summary.apply(stamped);
         match self.style {
-            Style::Json => self.json(stamped),
+            Style::Json => json(stamped),
             Style::Plain => self.plain(stamped),
             Style::Live => self.live(stamped),
         }
@@ -77,13 +77,6 @@ impl Screen {
         self.seen
     }
 
-    fn json(&self, stamped: &Stamped) {
-        if let Ok(text) = serde_json::to_string(stamped) {
-            // A reader that went away ends the output, not the run.
-            let _ = writeln!(std::io::stdout(), "{text}");
-        }
-    }
-
     fn plain(&mut self, stamped: &Stamped) {
         let Event::Lifecycle(event) = &stamped.event else { return };
         if let Some(line) = self.line(event) {
@@ -95,26 +88,37 @@ impl Screen {
     fn line(&mut self, event: &Lifecycle) -> Option<String> {
         match event {
             Lifecycle::RunStarted { steps, .. } => {
-                let known = steps.iter().map(|step| (step.id.clone(), (step.host.clone(), step.title.clone())));
+                let known =
+                    steps.iter().map(|step| (step.id.clone(), (step.host.clone(), step.title.clone())));
                 self.titles.extend(known);
                 None
             }
             Lifecycle::HostConnected { host } => Some(format!("{host}: connected")),
-            Lifecycle::HostLost { host, reasons } => Some(format!("{host}: connection lost ({}); connecting again", reasons.join(": "))),
-            Lifecycle::Resolved { pending, unchanged } => Some(format!("{pending} steps to do, {unchanged} done before")),
-            Lifecycle::HostFailed { host, reasons, .. } => Some(format!("{host}: FAILED: {}", reasons.join(": "))),
+            Lifecycle::HostLost { host, reasons } => {
+                Some(format!("{host}: connection lost ({}); connecting again", reasons.join(": ")))
+            }
+            Lifecycle::Resolved { pending, unchanged } => {
+                Some(format!("{pending} steps to do, {unchanged} done before"))
+            }
+            Lifecycle::HostFailed { host, reasons, .. } => {
+                Some(format!("{host}: FAILED: {}", reasons.join(": ")))
+            }
             Lifecycle::StepDone { step, took_ms, bytes, .. } => {
                 let (host, title) = self.title(step);
                 let sent = if *bytes > 0 { format!(", {}", size(*bytes)) } else { String::new() };
-                Some(format!("{host}: {title} ({:.1} s{sent})", Duration::from_millis(*took_ms).as_secs_f64()))
+                Some(format!(
+                    "{host}: {title} ({:.1} s{sent})",
+                    Duration::from_millis(*took_ms).as_secs_f64()
+                ))
             }
             Lifecycle::StepFailed { step, reasons, .. } => {
                 let (host, title) = self.title(step);
                 Some(format!("{host}: {title}: FAILED: {}", reasons.join(": ")))
             }
-            Lifecycle::StopRequested { now } => {
-                Some(if *now { "stopping now" } else { "stopping after the running steps; once more to stop now" }.to_owned())
-            }
+            Lifecycle::StopRequested { now } => Some(
+                if *now { "stopping now" } else { "stopping after the running steps; once more to stop now" }
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
@@ -125,7 +129,10 @@ impl Screen {
 
     fn live(&mut self, stamped: &Stamped) {
         if let Event::Lifecycle(event) = &stamped.event {
-            let telling = matches!(event, Lifecycle::HostFailed { .. } | Lifecycle::StepFailed { .. } | Lifecycle::StopRequested { .. });
+            let telling = matches!(
+                event,
+                Lifecycle::HostFailed { .. } | Lifecycle::StepFailed { .. } | Lifecycle::StopRequested { .. }
+            );
             if let Some(line) = self.line(event).filter(|_| telling) {
                 let _ = self.bars.println(line);
             }
@@ -137,6 +144,13 @@ impl Screen {
         let whole = self.summary.whole(stamped.at_ms);
         let bar = self.hosts.entry("\u{10ffff}".to_owned()).or_insert_with(|| new_bar(&self.bars));
         bar.set_message(format!("whole site: {}", numbers(&whole)));
+    }
+}
+
+fn json(stamped: &Stamped) {
+    if let Ok(text) = serde_json::to_string(stamped) {
+        // A reader that went away ends the output, not the run.
+        let _ = writeln!(std::io::stdout(), "{text}");
     }
 }
 
@@ -163,20 +177,18 @@ fn host_line(view: &HostView) -> String {
 
 fn numbers(whole: &WholeView) -> String {
     let done = whole.done + whole.unchanged;
-    let mut text = format!("[{done}/{}]", done + whole.left + whole.failed + whole.skipped);
+    let mut words = vec![format!("[{done}/{}]", done + whole.left + whole.failed + whole.skipped)];
     if whole.bytes_total > 0 && whole.bytes < whole.bytes_total {
-        text += &format!(" {} of {}", size(whole.bytes), size(whole.bytes_total));
+        words.push(format!("{} of {}", size(whole.bytes), size(whole.bytes_total)));
     }
-    if let Some(rate) = whole.rate {
-        text += &format!(" {}/s", size(rate));
-    }
+    words.extend(whole.rate.map(|rate| format!("{}/s", size(rate))));
     match whole.time_left {
         _ if whole.left == 0 => {}
-        TimeLeft::About(ms) => text += &format!(" {} left", time(ms)),
-        TimeLeft::AtLeast(ms) => text += &format!(" at least {} left", time(ms)),
+        TimeLeft::About(ms) => words.push(format!("{} left", time(ms))),
+        TimeLeft::AtLeast(ms) => words.push(format!("at least {} left", time(ms))),
         TimeLeft::Unknown => {}
     }
-    text
+    words.join(" ")
 }
 
 /// Milliseconds in words: `8 s`, `3 min 20 s`.

@@ -15,7 +15,9 @@ use qiji_blueprint::site::{Arch, Site};
 use qiji_bundle::{Blob, RAW_FILE, Verified};
 use qiji_engine::remote::{BundleBlobs, SshConnector, SshOptions};
 use qiji_engine::{Engine, Fleet, FleetOptions, StepFailure};
-use qiji_plan::{Answer, BlobRef, ChipNeeds, Facts, Finding, HostImage, HostPackage, Inventory, Measure, Severity};
+use qiji_plan::{
+    Answer, BlobRef, ChipNeeds, Facts, Finding, HostImage, HostPackage, Inventory, Measure, Severity,
+};
 
 use crate::failure::{Failure, Kind};
 use crate::folders::StateArgs;
@@ -146,7 +148,10 @@ pub(crate) fn judge(findings: &[Finding]) -> Result<(), Failure> {
     if blockers == 0 {
         return Ok(());
     }
-    let failure = Failure::new(Kind::Failed, format!("{blockers} findings keep the site from being installed; no host was changed"));
+    let failure = Failure::new(
+        Kind::Failed,
+        format!("{blockers} findings keep the site from being installed; no host was changed"),
+    );
     Err(failure.hint("mend them and run the same command again"))
 }
 
@@ -156,11 +161,8 @@ pub(crate) fn facts_of(answers: BTreeMap<String, Answer>) -> BTreeMap<String, Fa
 }
 
 fn words(failure: &StepFailure) -> String {
-    let mut text = failure.reasons.join(": ");
-    if let Some(hint) = &failure.hint {
-        text += &format!(" ({hint})");
-    }
-    text
+    let reasons = failure.reasons.join(": ");
+    failure.hint.as_ref().map_or_else(|| reasons.clone(), |hint| format!("{reasons} ({hint})"))
 }
 
 /// Major and minor of a version such as `4.19`; what cannot be read asks for nothing.

@@ -81,11 +81,12 @@ pub(crate) fn build(order: &Order<'_>, key: &SigningKey) -> Result<(), Failure> 
     let watch = artifacts::Watch::start();
     let fetcher = artifacts::fetcher(order.store, order.folders, &watch)?;
     let runtime = artifacts::runtime()?;
-    let fetched = runtime.block_on(fetcher.fetch(&lock));
+    let outcome = runtime.block_on(fetcher.fetch(&lock));
     drop(watch);
-    fetched.map_err(|errors| artifacts::not_had(&errors))?;
+    outcome.map_err(|errors| artifacts::not_had(&errors))?;
     let assembled = assemble(fetcher.store(), &lock);
-    let assembled = assembled.map_err(|errors| Failure::rendered(Kind::Failed, format!("error: {errors}")))?;
+    let assembled =
+        assembled.map_err(|errors| Failure::rendered(Kind::Failed, format!("error: {errors}")))?;
 
     let mut spec = contents(site, assembled);
     spec.documents = vec![
@@ -95,7 +96,9 @@ pub(crate) fn build(order: &Order<'_>, key: &SigningKey) -> Result<(), Failure> 
     ];
     let mut meter = Meter::new("writing");
     let source = StoreBlobs(fetcher.store());
-    let written = qiji_bundle::write(&spec, &source, &[key], order.output, &mut |progress| meter.show(progress)).failed()?;
+    let written =
+        qiji_bundle::write(&spec, &source, &[key], order.output, &mut |progress| meter.show(progress))
+            .failed()?;
     drop(meter);
     println!("{}: {}, root {}", order.output.display(), size(written.size), written.root);
     println!("signed by {}", key.public().id());

@@ -45,7 +45,9 @@ fn run_json(args: &Args) -> Result<(), Failure> {
     let text = fs::read_to_string(&args.site).input()?;
     let name = args.site.display().to_string();
     let (answer, outcome) = match qiji_blueprint::check(&name, &text, &Catalogue::builtin()) {
-        Ok(checked) => (json!({ "ok": true, "site": checked.site, "faults": checked.warnings.to_json() }), Ok(())),
+        Ok(checked) => {
+            (json!({ "ok": true, "site": checked.site, "faults": checked.warnings.to_json() }), Ok(()))
+        }
         Err(faults) => (json!({ "ok": false, "faults": faults.to_json() }), Err(Failure::said(Kind::Input))),
     };
     println!("{answer:#}");

@@ -1,7 +1,10 @@
 //! `qiji install BUNDLE`: from a verified bundle to a running site; or on from wherever an installation was interrupted.
 //!
-//! 1. The bundle is verified, byte by byte. 2. The site is locked against a second installer. 3. All hosts are looked at; a blocker
-//! ends it here. 4. The plan is made and told. 5. The engine carries it out; what happened is told once more at the end.
+//! 1. The bundle is verified, byte by byte.
+//! 2. The site is locked against a second installer.
+//! 3. All hosts are looked at; a blocker ends it here.
+//! 4. The plan is made and told.
+//! 5. The engine carries it out; what happened is told once more at the end.
 
 use qiji_engine::{RunReport, SiteLock, SiteState, Work};
 use qiji_events::Typical;
@@ -37,7 +40,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     runner::conclude(&on_site.site, &report, &told, style, "the cluster is up")
 }
 
-async fn install(on_site: &OnSite, lock: &SiteLock, style: Style, typical: Typical) -> Result<(RunReport, Told), Failure> {
+async fn install(
+    on_site: &OnSite,
+    lock: &SiteLock,
+    style: Style,
+    typical: Typical,
+) -> Result<(RunReport, Told), Failure> {
     let answers = on_site.look().await;
     site::judge(&on_site.findings(&answers))?;
     let plan = install_plan(&on_site.site, &on_site.inventory(), &site::facts_of(answers)).input()?;

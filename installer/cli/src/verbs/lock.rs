@@ -69,13 +69,14 @@ fn write_whole(path: &Path, text: &str) -> Result<(), Failure> {
 
 /// Reads a lock, and holds it to the site.
 pub(crate) fn read(path: &Path, site: &Site) -> Result<Lock, Failure> {
-    let text = fs::read_to_string(path).map_err(|error| {
-        Failure::from_error(Kind::Input, &error).hint("run `qiji lock` first")
-    })?;
-    let lock = Lock::parse(&path.display().to_string(), &text).map_err(|faults| inputs::from_faults(&faults))?;
+    let text = fs::read_to_string(path)
+        .map_err(|error| Failure::from_error(Kind::Input, &error).hint("run `qiji lock` first"))?;
+    let lock =
+        Lock::parse(&path.display().to_string(), &text).map_err(|faults| inputs::from_faults(&faults))?;
     if lock.site_digest == site.digest() {
         return Ok(lock);
     }
-    let failure = Failure::new(Kind::Input, format!("the site has changed since {} was written", path.display()));
+    let failure =
+        Failure::new(Kind::Input, format!("the site has changed since {} was written", path.display()));
     Err(failure.hint("run `qiji lock` again"))
 }

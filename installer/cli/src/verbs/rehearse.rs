@@ -104,18 +104,32 @@ fn fits_this_machine(site: &Site) -> Result<(), Failure> {
     let mut lacks: Vec<String> = requirements(HostKind::Nspawn).iter().map(ToString::to_string).collect();
     let own = Arch::ALL.into_iter().find(|arch| arch.machine() == std::env::consts::ARCH);
     let foreign = site.nodes.iter().filter(|node| Some(node.arch) != own);
-    lacks.extend(foreign.map(|node| format!("{} is {}, and this machine is {}", node.name, node.arch, std::env::consts::ARCH)));
+    lacks.extend(foreign.map(|node| {
+        format!("{} is {}, and this machine is {}", node.name, node.arch, std::env::consts::ARCH)
+    }));
     let v6 = site.nodes.iter().filter(|node| node.address.is_ipv6());
     lacks.extend(v6.map(|node| format!("{} has an IPv6 address; rehearsals have IPv4 only", node.name)));
     if lacks.is_empty() {
         return Ok(());
     }
-    Err(Failure::rendered(Kind::Failed, format!("error: this machine cannot rehearse the site:\n  {}", lacks.join("\n  "))))
+    Err(Failure::rendered(
+        Kind::Failed,
+        format!("error: this machine cannot rehearse the site:\n  {}", lacks.join("\n  ")),
+    ))
 }
 
 fn build_one(args: &Args, key: &qiji_bundle::SigningKey, scratch: &Path) -> Result<PathBuf, Failure> {
     let output = scratch.join("rehearsal.qiji");
-    build::build(&build::Order { site: &args.site, lock: None, output: &output, store: &args.store.folder(), folders: &[] }, key)?;
+    build::build(
+        &build::Order {
+            site: &args.site,
+            lock: None,
+            output: &output,
+            store: &args.store.folder(),
+            folders: &[],
+        },
+        key,
+    )?;
     Ok(output)
 }
 
@@ -133,8 +147,10 @@ fn same_site(bundle: &Verified, site: &Site) -> Result<(), Failure> {
     if inputs::site_of(bundle)? == *site {
         return Ok(());
     }
-    let failure = Failure::new(Kind::Input, format!("the bundle's {SITE_DOCUMENT} is not what the site file says now"));
-    Err(failure.hint("run `qiji lock` and `qiji build` again, or give the site file that the bundle was built from"))
+    let failure =
+        Failure::new(Kind::Input, format!("the bundle's {SITE_DOCUMENT} is not what the site file says now"));
+    Err(failure
+        .hint("run `qiji lock` and `qiji build` again, or give the site file that the bundle was built from"))
 }
 
 /// Hosts, and an installer that stands among them.
@@ -148,7 +164,12 @@ struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    fn start(site: &'a Site, bundle: &'a Path, trust: &'a [PathBuf], scratch: &Path) -> Result<Self, Failure> {
+    fn start(
+        site: &'a Site,
+        bundle: &'a Path,
+        trust: &'a [PathBuf],
+        scratch: &Path,
+    ) -> Result<Self, Failure> {
         let begun = Instant::now();
         eprintln!("starting {} hosts with no way out", site.nodes.len());
         let testbed = Testbed::start(&spec(site)?).failed()?;
@@ -159,7 +180,8 @@ impl<'a> Stage<'a> {
 
     fn play(&self, bundle: &Verified, file: &Path, began_unix_s: u64) -> Result<Report, Failure> {
         let (installed, seconds_install) = self.install()?;
-        let first = SiteState::open(&self.state, &self.site.name).and_then(|state| state.last_run()).failed()?;
+        let first =
+            SiteState::open(&self.state, &self.site.name).and_then(|state| state.last_run()).failed()?;
         let (again, seconds_again) = if installed { self.install()? } else { (false, 0.0) };
         let cluster = if installed { self.ask()? } else { Value::Null };
         let escaped = self.testbed.escaped().failed()?;
@@ -192,12 +214,13 @@ impl<'a> Stage<'a> {
 
     /// Asks the cluster, and shows the answers.
     fn ask(&self) -> Result<Value, Failure> {
-        let output = self.qiji("status")?.args(["--probe", "--json"]).stdout(Stdio::piped()).output().failed()?;
+        let output =
+            self.qiji("status")?.args(["--probe", "--json"]).stdout(Stdio::piped()).output().failed()?;
         let answer: Value = serde_json::from_slice(&output.stdout).failed()?;
         for found in answer["probe"].as_array().into_iter().flatten() {
             let word = if found["ok"] == true { "answers" } else { "DOES NOT ANSWER" };
             let text = |name: &str| found[name].as_str().unwrap_or_default().to_owned();
-            println!("from {}: {} {word} ({})", text("from"), text("question"), text("answer"));
+            println!("from {}: {} {word} ({})", text("from"), text("question"), text("said"));
         }
         Ok(answer)
     }
@@ -223,8 +246,14 @@ fn spec(site: &Site) -> Result<TestbedSpec, Failure> {
     for node in &site.nodes {
         let IpAddr::V4(address) = node.address else { continue };
         let net = nets.iter().find(|net| net.contains(&address));
-        let net = net.ok_or_else(|| Failure::new(Kind::Input, format!("{} lies in no subnet of the site", node.name)))?;
-        spec.hosts.push(HostSpec::new(&node.name, Ipv4Net::new_assert(address, net.prefix_len()), HostKind::Nspawn));
+        let net = net.ok_or_else(|| {
+            Failure::new(Kind::Input, format!("{} lies in no subnet of the site", node.name))
+        })?;
+        spec.hosts.push(HostSpec::new(
+            &node.name,
+            Ipv4Net::new_assert(address, net.prefix_len()),
+            HostKind::Nspawn,
+        ));
     }
     spec.subnets = nets.into_iter().map(|net| Subnet { net, gateway: gateway(net, site) }).collect();
     Ok(spec)
@@ -232,10 +261,15 @@ fn spec(site: &Site) -> Result<TestbedSpec, Failure> {
 
 /// The site's subnets, or the /24 of each host where it does not name any.
 fn subnets(site: &Site) -> Result<Vec<Ipv4Net>, Failure> {
-    let named: BTreeSet<Ipv4Net> = site.network.hosts.iter().filter_map(|net| match net {
-        IpNet::V4(net) => Some(net.trunc()),
-        IpNet::V6(_) => None,
-    }).collect();
+    let named: BTreeSet<Ipv4Net> = site
+        .network
+        .hosts
+        .iter()
+        .filter_map(|net| match net {
+            IpNet::V4(net) => Some(net.trunc()),
+            IpNet::V6(_) => None,
+        })
+        .collect();
     if !named.is_empty() {
         return Ok(named.into_iter().collect());
     }
@@ -251,7 +285,9 @@ fn subnets(site: &Site) -> Result<Vec<Ipv4Net>, Failure> {
 fn gateway(net: Ipv4Net, site: &Site) -> std::net::Ipv4Addr {
     let taken: BTreeSet<IpAddr> = site.nodes.iter().map(|node| node.address).collect();
     let last = u32::from(net.broadcast());
-    let free = (1..).map(|step| std::net::Ipv4Addr::from(last - step)).find(|address| !taken.contains(&IpAddr::V4(*address)));
+    let free = (1..=254)
+        .map(|step| std::net::Ipv4Addr::from(last - step))
+        .find(|address| !taken.contains(&IpAddr::V4(*address)));
     free.unwrap_or_else(|| net.network())
 }
 

@@ -30,7 +30,10 @@ pub(crate) struct Args {
 /// Resets.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if !args.yes {
-        let failure = Failure::new(Kind::Input, "a reset ends the cluster and removes all data in it; nothing was done");
+        let failure = Failure::new(
+            Kind::Input,
+            "a reset ends the cluster and removes all data in it; nothing was done",
+        );
         return Err(failure.hint("say --yes if that is what you want"));
     }
     let on_site = args.site.open()?;
@@ -45,13 +48,21 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if unreached.is_empty() {
         return Ok(());
     }
-    let failure = Failure::new(Kind::Failed, format!("not reset, since they could not be reached: {}", unreached.join("; ")));
+    let failure = Failure::new(
+        Kind::Failed,
+        format!("not reset, since they could not be reached: {}", unreached.join("; ")),
+    );
     Err(failure.hint("run the same command again when they can be reached"))
 }
 
-async fn reset(on_site: &OnSite, lock: &SiteLock, style: Style) -> Result<(RunReport, Told, Vec<String>), Failure> {
+async fn reset(
+    on_site: &OnSite,
+    lock: &SiteLock,
+    style: Style,
+) -> Result<(RunReport, Told, Vec<String>), Failure> {
     let answers = on_site.look().await;
-    let unreached = answers.iter().filter_map(|(host, answer)| Some(format!("{host}: {}", answer.facts.as_ref().err()?)));
+    let unreached =
+        answers.iter().filter_map(|(host, answer)| Some(format!("{host}: {}", answer.facts.as_ref().err()?)));
     let unreached: Vec<String> = unreached.collect();
     let plan = reset_plan(&on_site.site, &site::facts_of(answers));
     let hosts: BTreeSet<String> = plan.steps.iter().map(|step| step.host.clone()).collect();

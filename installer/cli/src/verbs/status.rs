@@ -59,7 +59,11 @@ async fn status(on_site: &OnSite, probe: bool) -> Status {
     if let Err(error) = ask_cluster(on_site, probe, &mut status).await {
         status.cluster_error = Some(error);
     }
-    let all_ready = on_site.site.nodes.iter().all(|node| status.nodes.iter().any(|found| found.name == node.name && found.ready));
+    let all_ready = on_site
+        .site
+        .nodes
+        .iter()
+        .all(|node| status.nodes.iter().any(|found| found.name == node.name && found.ready));
     let answered = status.probe.iter().all(|answer| answer.ok) && (!probe || !status.probe.is_empty());
     status.ok = status.cluster_error.is_none() && all_ready && answered && status.troubled.is_empty();
     status
@@ -74,14 +78,17 @@ fn host_line((host, answer): (&String, &HostAnswer)) -> (String, String) {
 }
 
 async fn ask_cluster(on_site: &OnSite, probe: bool, status: &mut Status) -> Result<(), String> {
-    let Some(first) = on_site.site.control_plane().next() else { return Err("the site has no control plane".to_owned()) };
+    let Some(first) = on_site.site.control_plane().next() else {
+        return Err("the site has no control plane".to_owned());
+    };
     let link = on_site.connector.connect(&first.name).await.map_err(|error| error.to_string())?;
     let cluster = Cluster::new(link.as_ref(), &first.name);
     let asked = async {
         status.nodes = cluster.nodes().await?;
         if probe {
             let workers: Vec<String> = on_site.site.workers().map(|node| node.name.clone()).collect();
-            status.probe = cluster.probe(&probe_image(on_site), &on_site.site.network.domain, &workers).await?;
+            status.probe =
+                cluster.probe(&probe_image(on_site), &on_site.site.network.domain, &workers).await?;
         }
         status.troubled = cluster.troubled_pods().await?;
         Ok::<_, qiji_engine::LinkError>(())
@@ -115,7 +122,7 @@ fn show(on_site: &OnSite, status: &Status) {
     }
     for answer in &status.probe {
         let word = if answer.ok { "answers" } else { "DOES NOT ANSWER" };
-        println!("from {}: {} {word} ({})", answer.from, answer.question, answer.answer);
+        println!("from {}: {} {word} ({})", answer.from, answer.question, answer.said);
     }
     if let Some(error) = &status.cluster_error {
         println!("the cluster could not be asked: {error}");
