@@ -168,7 +168,11 @@ impl<'a> Cluster<'a> {
 
     /// Runs a program on the host and gives back what it wrote. Nothing of it is kept in the host's journal as done.
     async fn run(&self, argv: &[&str], timeout_s: u32) -> Result<String, LinkError> {
-        let env = BTreeMap::from([("KUBECONFIG".to_owned(), paths::ADMIN.to_owned())]);
+        let env = BTreeMap::from([
+            ("KUBECONFIG".to_owned(), paths::ADMIN.to_owned()),
+            // Not in root's home: nothing of a question shall stay on the host.
+            ("KUBECACHEDIR".to_owned(), paths::KUBE_CACHE.to_owned()),
+        ]);
         let step = Step {
             id: StepId(format!("{}/ask", self.host)),
             host: self.host.clone(),

@@ -26,6 +26,10 @@ pub const RESOLV_CONF: &str = "/etc/qiji/resolv.conf";
 pub const SYSCTL: &str = "/etc/sysctl.d/90-qiji.conf";
 /// Kernel modules.
 pub const MODULES: &str = "/etc/modules-load.d/qiji.conf";
+/// Configuration of the pod network.
+pub const CNI_CONFIG: &str = "/etc/cni/net.d";
+/// Certificates that a host trusts; the API server's pod mounts it.
+pub const TRUSTED_CERTIFICATES: &str = "/etc/ssl/certs";
 /// A site's own containerd settings.
 pub const CONTAINERD_DROP_INS: &str = "/etc/containerd/conf.d";
 /// A site's own kubelet settings.

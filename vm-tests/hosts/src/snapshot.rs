@@ -21,7 +21,7 @@ use crate::net::json;
 use crate::{Host, HostsError, Kind};
 
 /// Paths that a host changes by itself, with everything below them, each with the reason.
-pub const EXCLUDED: [(&str, &str); 20] = [
+pub const EXCLUDED: [(&str, &str); 22] = [
     ("/dev", "made anew at each boot"),
     ("/proc", "the kernel's view, not a disk"),
     ("/sys", "the kernel's view, not a disk"),
@@ -29,9 +29,14 @@ pub const EXCLUDED: [(&str, &str); 20] = [
     ("/run/host", "the container manager's own channel"),
     ("/run/lock", "locks of running programs"),
     ("/run/log", "the volatile journal"),
+    ("/run/motd.dynamic", "the greeting, made at each login"),
     ("/run/sshd.pid", "a process ID"),
     ("/run/sudo", "who has proved a password, and when"),
     ("/run/systemd", "systemd's own state: unit files are compared by name and state instead"),
+    (
+        "/run/test-host",
+        "what stands for kernel parameters that a test host does not have: compared as parameters",
+    ),
     ("/run/user", "folders of users that are logged in"),
     ("/run/utmp", "who is logged in"),
     ("/var/cache/ldconfig", "a cache of the dynamic linker"),

@@ -68,7 +68,12 @@ pub(crate) fn steps(ctx: &Ctx<'_>, steps: &mut Vec<Step>) -> Result<(), PlanErro
     let title = "write the control plane's static pods";
     let pods = phases.step("control-plane", title, &["control-plane", "all"], &PODS);
     let pods = pods.after([&kubeconfigs.id]);
+    // The static pods mount it, and kubelet would make it unrecorded.
+    let trusted = Action::Folder { path: paths::TRUSTED_CERTIFICATES.to_owned(), mode: 0o755 };
+    let trusted =
+        step(ctx.host(), "trusted-certificates", "make room for certificates that the host trusts", trusted);
     let kubelet = runtime::kubelet(ctx)?
+        .after([&trusted.id])
         .after([&kubeconfigs.id, &etcd.id, &pods.id])
         .after(&runtime::imported(ctx, &runtime::STATIC_POD_IMAGES))
         .within(120)
@@ -79,7 +84,7 @@ pub(crate) fn steps(ctx: &Ctx<'_>, steps: &mut Vec<Step>) -> Result<(), PlanErro
         .within(300);
     let rotate = rotation(ctx, &kubelet.id)?;
     let upload = phases.upload();
-    steps.extend([certificates, kubeconfigs, etcd, pods, kubelet, api, rotate, upload]);
+    steps.extend([certificates, kubeconfigs, etcd, pods, trusted, kubelet, api, rotate, upload]);
     Ok(())
 }
 

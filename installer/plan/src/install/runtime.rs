@@ -52,6 +52,9 @@ fn containerd(ctx: &Ctx<'_>, steps: &mut Vec<Step>) -> Result<(), PlanError> {
     let folder = Action::Folder { path: paths::CONTAINERD_DROP_INS.to_owned(), mode: 0o755 };
     let folder =
         step(ctx.host(), "containerd-drop-ins", "make room for the site's containerd settings", folder);
+    // containerd would make it by itself, closed to others, and nobody would know that it was not there before.
+    let cni = Action::Folder { path: paths::CNI_CONFIG.to_owned(), mode: 0o755 };
+    let cni = step(ctx.host(), "cni-folder", "make room for the pod network's configuration", cni);
     let config = step(
         ctx.host(),
         "containerd-config",
@@ -66,13 +69,13 @@ fn containerd(ctx: &Ctx<'_>, steps: &mut Vec<Step>) -> Result<(), PlanError> {
     );
     let action = Action::Unit { name: "containerd.service".to_owned(), fingerprint };
     let mut start = step(ctx.host(), "containerd", "start containerd", action)
-        .after([&folder.id, &config.id, &unit.id])
+        .after([&folder.id, &cni.id, &config.id, &unit.id])
         .so_that(exists(paths::CONTAINERD_SOCKET));
     for program in ["containerd", "ctr", "containerd-shim-runc-v2", "runc"] {
         start = start.after([&host::linked(ctx, program)]);
     }
     start = start.after([&id(ctx.host(), "settings-file")]);
-    steps.extend([folder, config, unit, start]);
+    steps.extend([folder, cni, config, unit, start]);
     Ok(())
 }
 
