@@ -73,6 +73,11 @@ impl Failure {
         self
     }
 
+    /// The causes in one line, without hints: for words that go on around them.
+    pub(crate) fn reasons(&self) -> String {
+        self.chain.join(": ")
+    }
+
     /// The exit status.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.kind as u8)

@@ -1,4 +1,6 @@
 //! Passwords and passphrases for logging in: from the file that the site names, or from a prompt; each asked for once.
+//!
+//! Only one question stands on the terminal at a time, however many hosts are being reached.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,34 +15,40 @@ use crate::passphrase::{first_line, prompt};
 /// Asks the caller, and remembers the answers while the program runs.
 #[derive(Default)]
 pub(crate) struct Asked {
-    passwords: Mutex<BTreeMap<String, Secret>>,
-    passphrases: Mutex<BTreeMap<PathBuf, Option<Secret>>>,
+    answers: Mutex<Answers>,
+}
+
+#[derive(Default)]
+struct Answers {
+    /// By user.
+    passwords: BTreeMap<String, Secret>,
+    /// By key; nothing where the caller could not be asked.
+    passphrases: BTreeMap<PathBuf, Option<Secret>>,
 }
 
 impl Secrets for Asked {
     /// One password a user: a site with fifty hosts is not asked fifty times.
     fn password(&self, user: &str, host: &str, file: Option<&Path>) -> Result<Secret, String> {
         if let Some(file) = file {
-            let line =
-                first_line(&expand_home(&file.to_string_lossy())).map_err(|failure| failure.to_string())?;
-            return Ok(Secret::new(line.as_str()));
+            let line = first_line(&expand_home(&file.to_string_lossy()));
+            return line.map(|line| Secret::new(line.as_str())).map_err(|failure| failure.reasons());
         }
-        let mut known = self.passwords.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(secret) = known.get(user) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(secret) = answers.passwords.get(user) {
             return Ok(secret.clone());
         }
         let asked =
-            prompt(&format!("password of {user} at {host}: ")).map_err(|failure| failure.to_string())?;
+            prompt(&format!("password of {user} at {host}: ")).map_err(|failure| failure.reasons())?;
         let secret = Secret::new(asked.as_str());
-        known.insert(user.to_owned(), secret.clone());
+        answers.passwords.insert(user.to_owned(), secret.clone());
         Ok(secret)
     }
 
     fn passphrase(&self, key: &Path) -> Option<Secret> {
-        let mut known = self.passphrases.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let asked = || {
             prompt(&format!("passphrase of {}: ", key.display())).ok().map(|text| Secret::new(text.as_str()))
         };
-        known.entry(key.to_path_buf()).or_insert_with(asked).clone()
+        answers.passphrases.entry(key.to_path_buf()).or_insert_with(asked).clone()
     }
 }

@@ -4,7 +4,7 @@
 //! 2. [`AgentLink`] is one agent at the other end of an SSH channel. Its end is the end of the agent, and of what that runs.
 //! 3. [`BundleBlobs`] reads blobs of a verified bundle from any offset; the host compares each with its digest.
 //!
-//! Passwords and passphrases come from [`Secrets`], only when one is needed.
+//! Passwords and passphrases come from [`Secrets`], only when one is needed, and never on a thread that other hosts' work is done on.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use qiji_agent::{CallError, Client, Failure, Outcome};
 use qiji_blueprint::Digest;
-use qiji_blueprint::site::{AccessMethod, Arch, Node, Site, Sudo};
+use qiji_blueprint::site::{Access, AccessMethod, Arch, Node, Site, Sudo};
 use qiji_bundle::{BlobRange, Verified};
 use qiji_plan::{BlobRef, Facts, Step};
 use qiji_ssh::{
@@ -34,9 +34,9 @@ use crate::link::{
 /// Name of the package that is the agent.
 const AGENT: &str = "agent";
 
-/// Gives passwords and passphrases when they are needed. May ask a person; may be called from several threads.
+/// Gives passwords and passphrases when they are needed. May ask a person, and block meanwhile; may be called from several threads.
 pub trait Secrets: Send + Sync {
-    /// The password of a user at a host, from `file` where the site names one.
+    /// The password of a user at a host, from `file` where the site names one; else the reason why there is none.
     fn password(&self, user: &str, host: &str, file: Option<&Path>) -> Result<Secret, String>;
     /// The passphrase of an encrypted key file; nothing when there is none to be had.
     fn passphrase(&self, key: &Path) -> Option<Secret>;
@@ -81,47 +81,55 @@ impl SshConnector {
     async fn log_in(&self, host: &str) -> Result<(Session, Become), ConnectError> {
         let node = self.nodes.get(host).ok_or_else(|| refused(format!("the site has no host {host}")))?;
         let access = &node.access;
-        let (methods, root) = self.ways(node)?;
         let target = Target {
             host,
             address: &node.address.to_string(),
             port: access.port,
             user: &access.user,
-            methods: &methods,
+            methods: &access.methods.iter().map(|method| self.way(node, method)).collect::<Vec<_>>(),
             host_key: access.host_key.as_deref(),
             known: &self.known,
             accept_new: self.options.accept_new,
             timeout: self.options.timeout,
         };
         let session = Session::connect(target).await.map_err(|error| from_ssh(&error))?;
-        Ok((session, root))
+        Ok((session, self.root(node).await?))
     }
 
-    /// Ways to log in and to become root.
-    fn ways(&self, node: &Node) -> Result<(Vec<Auth>, Become), ConnectError> {
-        let access = &node.access;
-        let password = |file: Option<&String>| {
-            self.secrets.password(&access.user, &node.name, file.map(Path::new)).map_err(refused)
-        };
-        let mut methods = Vec::new();
-        for method in &access.methods {
-            methods.push(match method {
-                AccessMethod::Key { path } => {
-                    let secrets = Arc::clone(&self.secrets);
-                    let passphrases: qiji_ssh::Passphrases =
-                        Arc::new(move |key: &Path| secrets.passphrase(key));
-                    Auth::Key { path: expand_home(path), passphrases: Some(passphrases) }
-                }
-                AccessMethod::Agent => Auth::Agent,
-                AccessMethod::Password { file } => Auth::Password(password(file.as_ref())?),
-            });
+    /// A way to log in.
+    fn way(&self, node: &Node, method: &AccessMethod) -> Auth {
+        match method {
+            AccessMethod::Key { path } => {
+                let secrets = Arc::clone(&self.secrets);
+                let passphrases: qiji_ssh::Passphrases = Arc::new(move |key: &Path| secrets.passphrase(key));
+                Auth::Key { path: expand_home(path), passphrases: Some(passphrases) }
+            }
+            AccessMethod::Agent => Auth::Agent,
+            AccessMethod::Password { file } => Auth::Password(self.password(node, file.clone())),
         }
-        let root = match &access.sudo {
-            Sudo::None => Become::Root,
-            Sudo::NoPassword => Become::Sudo,
-            Sudo::Password { file } => Become::SudoPassword(password(file.as_ref())?),
+    }
+
+    fn password(&self, node: &Node, file: Option<String>) -> qiji_ssh::Passwords {
+        let (secrets, user, host) = (Arc::clone(&self.secrets), node.access.user.clone(), node.name.clone());
+        Arc::new(move || secrets.password(&user, &host, file.as_ref().map(Path::new)))
+    }
+
+    /// How to become root. Where `sudo` asks for a password and the site names no file for it, it is the login password.
+    async fn root(&self, node: &Node) -> Result<Become, ConnectError> {
+        let file = match &node.access.sudo {
+            Sudo::None => return Ok(Become::Root),
+            Sudo::NoPassword => return Ok(Become::Sudo),
+            Sudo::Password { file } => file.clone().or_else(|| login_password_file(&node.access)),
         };
-        Ok((methods, root))
+        let ask = self.password(node, file);
+        let asked = tokio::task::spawn_blocking(move || ask()).await;
+        let password = asked.unwrap_or_else(|_| Err("it could not be asked for".to_owned()));
+        password.map(Become::SudoPassword).map_err(|why| {
+            refused(format!(
+                "there is no password for user {} to become root on host {}: {why}",
+                node.access.user, node.name
+            ))
+        })
     }
 
     /// The agent's binary for an architecture.
@@ -232,6 +240,14 @@ impl AsyncRead for RangeBytes {
         buffer.advance(read);
         Poll::Ready(Ok(()))
     }
+}
+
+/// The file that the site names for the password to log in with.
+fn login_password_file(access: &Access) -> Option<String> {
+    access.methods.iter().find_map(|method| match method {
+        AccessMethod::Password { file } => file.clone(),
+        _ => None,
+    })
 }
 
 fn outcome(outcome: Outcome) -> CheckOutcome {

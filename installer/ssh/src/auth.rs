@@ -1,18 +1,27 @@
 //! Logging in: by key file, by the running SSH agent, or by password. The ways are tried in order; what became of each is told.
+//!
+//! A passphrase or password is asked for when its way's turn comes, on a thread where a person may take their time: other hosts go on,
+//! and the time that the host has for its answers does not run.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
 use russh::keys::{Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use crate::secret::Secret;
 use crate::session::Gate;
 
 /// Asks for the passphrase of a key file; nothing when there is none to be had.
 pub type Passphrases = Arc<dyn Fn(&Path) -> Option<Secret> + Send + Sync>;
+
+/// Gives the password, or says why there is none. May ask a person.
+pub type Passwords = Arc<dyn Fn() -> Result<Secret, String> + Send + Sync>;
 
 /// A way to log in.
 #[derive(Clone)]
@@ -27,7 +36,7 @@ pub enum Auth {
     /// The running SSH agent (`SSH_AUTH_SOCK`).
     Agent,
     /// A password; answers `keyboard-interactive` too.
-    Password(Secret),
+    Password(Passwords),
 }
 
 impl std::fmt::Debug for Auth {
@@ -46,26 +55,41 @@ impl Auth {
     }
 }
 
+/// A way to log in with its secret at hand.
+enum Ready {
+    Key(Box<PrivateKey>),
+    Agent,
+    Password(Secret),
+}
+
 /// What became of a try.
 enum Tried {
     In,
     Out(String),
 }
 
-/// Tries the ways in order. Nothing when one was accepted, else what became of each.
+/// Why logging in could not be tried to its end.
+pub(crate) enum Cut {
+    /// The host did not answer in time.
+    Late,
+    /// The connection broke.
+    Broken(russh::Error),
+}
+
+/// Tries the ways in order. Nothing when one was accepted, else what became of each. The host has `patience` for each.
 pub(crate) async fn log_in(
     handle: &mut Handle<Gate>,
     user: &str,
     methods: &[Auth],
-) -> Result<Option<Vec<String>>, russh::Error> {
+    patience: Duration,
+) -> Result<Option<Vec<String>>, Cut> {
     let mut tried = Vec::new();
     for method in methods {
-        let outcome = match method {
-            Auth::Key { path, passphrases } => by_key(handle, user, path, passphrases.as_ref()).await?,
-            Auth::Agent => by_agent(handle, user).await?,
-            Auth::Password(password) => by_password(handle, user, password).await?,
+        let outcome = match ready(method).await {
+            Ok(ready) => timeout(patience, present(handle, user, ready)).await.map_err(|_| Cut::Late)?,
+            Err(why) => Ok(Tried::Out(why)),
         };
-        match outcome {
+        match outcome.map_err(Cut::Broken)? {
             Tried::In => return Ok(None),
             Tried::Out(why) => tried.push(format!("{}: {why}", method.shown())),
         }
@@ -74,6 +98,27 @@ pub(crate) async fn log_in(
         tried.push("no way to log in was given".to_owned());
     }
     Ok(Some(tried))
+}
+
+/// Gets what a way needs; may take as long as a person does.
+async fn ready(method: &Auth) -> Result<Ready, String> {
+    let method = method.clone();
+    let asked = spawn_blocking(move || match method {
+        Auth::Key { path, passphrases } => {
+            open_key(&path, passphrases.as_ref()).map(|key| Ready::Key(Box::new(key)))
+        }
+        Auth::Agent => Ok(Ready::Agent),
+        Auth::Password(ask) => ask().map(Ready::Password),
+    });
+    asked.await.unwrap_or_else(|_| Err("it could not be asked for".to_owned()))
+}
+
+async fn present(handle: &mut Handle<Gate>, user: &str, ready: Ready) -> Result<Tried, russh::Error> {
+    match ready {
+        Ready::Key(key) => by_key(handle, user, *key).await,
+        Ready::Agent => by_agent(handle, user).await,
+        Ready::Password(password) => by_password(handle, user, &password).await,
+    }
 }
 
 fn judged(result: &AuthResult) -> Tried {
@@ -94,16 +139,7 @@ async fn rsa_hash(handle: &Handle<Gate>, algorithm: &Algorithm) -> Result<Option
     }
 }
 
-async fn by_key(
-    handle: &mut Handle<Gate>,
-    user: &str,
-    path: &Path,
-    passphrases: Option<&Passphrases>,
-) -> Result<Tried, russh::Error> {
-    let key = match open_key(path, passphrases) {
-        Ok(key) => key,
-        Err(why) => return Ok(Tried::Out(why)),
-    };
+async fn by_key(handle: &mut Handle<Gate>, user: &str, key: PrivateKey) -> Result<Tried, russh::Error> {
     let hash = rsa_hash(handle, &key.algorithm()).await?;
     let key = PrivateKeyWithHashAlg::new(Arc::new(key), hash);
     Ok(judged(&handle.authenticate_publickey(user, key).await?))

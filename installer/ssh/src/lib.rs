@@ -14,7 +14,7 @@ mod push;
 mod secret;
 mod session;
 
-pub use auth::{Auth, Passphrases};
+pub use auth::{Auth, Passphrases, Passwords};
 pub use error::SshError;
 pub use exec::{Channel, Exit, Status};
 pub use known::KnownHosts;

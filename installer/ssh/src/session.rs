@@ -15,7 +15,7 @@ use russh::{Disconnect, Preferred, cipher};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::auth::{self, Auth};
+use crate::auth::{self, Auth, Cut};
 use crate::error::SshError;
 use crate::exec::{self, Channel};
 use crate::known::KnownHosts;
@@ -44,7 +44,7 @@ pub struct Target<'a> {
     pub known: &'a Arc<KnownHosts>,
     /// Whether a key that is not known yet is to be accepted and kept.
     pub accept_new: bool,
-    /// How long reaching it and logging in may take, each.
+    /// How long reaching it, agreeing on keys and its answer to each way to log in may take.
     pub timeout: Duration,
 }
 
@@ -96,13 +96,13 @@ impl Session {
             }
         };
         let doing = "logging in";
-        match timeout(target.timeout, auth::log_in(&mut handle, target.user, target.methods)).await {
-            Err(_) => Err(SshError::TimedOut { host: host(), doing }),
-            Ok(Err(source)) => Err(SshError::Broken { host: host(), doing, source }),
-            Ok(Ok(Some(tried))) => {
+        match auth::log_in(&mut handle, target.user, target.methods, target.timeout).await {
+            Err(Cut::Late) => Err(SshError::TimedOut { host: host(), doing }),
+            Err(Cut::Broken(source)) => Err(SshError::Broken { host: host(), doing, source }),
+            Ok(Some(tried)) => {
                 Err(SshError::AuthRefused { host: host(), user: target.user.to_owned(), tried })
             }
-            Ok(Ok(None)) => Ok(Self { line, host: host(), user: target.user.to_owned(), handle }),
+            Ok(None) => Ok(Self { line, host: host(), user: target.user.to_owned(), handle }),
         }
     }
 

@@ -57,7 +57,7 @@ async fn an_unknown_key_stops_until_it_is_accepted_and_is_then_held() {
 #[tokio::test]
 async fn a_stranger_is_refused_and_told_what_was_tried() {
     let server = Server::start();
-    let methods = [server.key("stranger"), server.key("locked"), Auth::Password(Secret::new("guess"))];
+    let methods = [server.key("stranger"), server.key("locked"), Auth::Password(Arc::new(|| Ok(Secret::new("guess"))))];
     let fault = server.connect_with(&methods, None, true).await.unwrap_err();
     let SshError::AuthRefused { tried, .. } = &fault else { panic!("{fault}") };
     assert!(tried[0].ends_with("stranger: refused"), "{tried:?}");

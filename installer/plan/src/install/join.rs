@@ -24,6 +24,8 @@ use crate::plan::Step;
 /// The public half of the join token.
 const TOKEN_ID: &str = "qiji00";
 const TOKEN_NAME: &str = "bootstrap-token-qiji00";
+/// The step after which hosts that ask are given a certificate.
+const CONTROLLERS: &str = "controllers";
 const TOKEN_LIFE: &str = "1h0m0s";
 
 /// Makes the secret half of the token: 16 letters and digits, in a file that only root reads.
@@ -82,8 +84,20 @@ pub(crate) fn issue(ctx: &Ctx<'_>, steps: &mut Vec<Step>) -> Result<(), PlanErro
             paths::ADMIN,
             &["-n", "kube-system", "get", "secret", TOKEN_NAME, "-o", "name"],
         ));
-    steps.extend([secret, read_secret, read_ca, token, close(ctx, &joins)]);
+    steps.extend([secret, read_secret, read_ca, token, controllers(ctx), close(ctx, &joins)]);
     Ok(())
+}
+
+/// kubelet asks for its certificate once, and meanwhile asks the API in vain for all else it needs, at ever longer intervals. So it is
+/// started only when the controllers that sign work; they make this service account as soon as they do.
+fn controllers(ctx: &Ctx<'_>) -> Step {
+    step(ctx.host(), CONTROLLERS, "wait until the cluster's controllers work", Action::Wait)
+        .after([&control_plane::access(ctx)])
+        .so_that(kubectl_succeeds(
+            paths::ADMIN,
+            &["-n", "kube-system", "get", "serviceaccount", "default", "-o", "name"],
+        ))
+        .within(180)
 }
 
 /// Takes the token away once all hosts are nodes. It asks for the nodes as well, so that a host that is new makes it pending again.
@@ -132,7 +146,7 @@ pub(crate) fn accept(ctx: &Ctx<'_>, steps: &mut Vec<Step>) -> Result<(), PlanErr
     let title = "make room for static pods";
     let manifests = step(ctx.host(), "static-pods-folder", title, manifests);
     let kubelet = runtime::kubelet(ctx)?
-        .after([&ca.id, &bootstrap.id, &manifests.id])
+        .after([&ca.id, &bootstrap.id, &manifests.id, &id(ctx.first, CONTROLLERS)])
         .after(&runtime::imported(ctx, &runtime::NETWORK_IMAGES))
         .within(120);
     let join = step(ctx.host(), "registered", "join the cluster", shell(AWAIT_CERTIFICATE))
