@@ -89,9 +89,17 @@ pub(crate) async fn log_in(
             Ok(ready) => timeout(patience, present(handle, user, ready)).await.map_err(|_| Cut::Late)?,
             Err(why) => Ok(Tried::Out(why)),
         };
-        match outcome.map_err(Cut::Broken)? {
-            Tried::In => return Ok(None),
-            Tried::Out(why) => tried.push(format!("{}: {why}", method.shown())),
+        match outcome {
+            Ok(Tried::In) => return Ok(None),
+            Ok(Tried::Out(why)) => tried.push(format!("{}: {why}", method.shown())),
+            Err(_) if !tried.is_empty() && handle.is_closed() => {
+                tried.push(format!(
+                    "{}: the host ended the connection, as after too many tries",
+                    method.shown()
+                ));
+                break;
+            }
+            Err(source) => return Err(Cut::Broken(source)),
         }
     }
     if tried.is_empty() {

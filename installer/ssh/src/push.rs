@@ -20,6 +20,8 @@ const FOLDER: &str = "/var/lib/qiji";
 const READY: &str = "qiji-agent-ready";
 const WANTED: &str = "qiji-agent-wanted";
 const DONE: &str = "qiji-agent-done";
+/// What a script says first once `sudo` has let it run: without it, whatever was said came from `sudo`, in whatever language.
+const LET_IN: &str = "qiji-let-in";
 /// What `sudo` is told to ask with, so that its question is known among other lines.
 const PROMPT: &str = "qiji-sudo-password:";
 /// How long a command may take until its first answer.
@@ -184,6 +186,8 @@ struct Command<'a> {
     status: Status,
     password: Option<Secret>,
     asked: bool,
+    /// Whether the script runs, for all that is known.
+    let_in: bool,
 }
 
 impl<'a> Command<'a> {
@@ -191,13 +195,15 @@ impl<'a> Command<'a> {
         debug_assert!(!script.contains(['\'', '!', '\\', '\n']), "must pass every shell unchanged");
         let (line, password) = match root {
             Become::Root => (format!("sh -c '{script}'"), None),
-            Become::Sudo => (format!("sudo -n sh -c '{script}'"), None),
+            Become::Sudo => (format!("sudo -n sh -c 'echo {LET_IN}; {script}'"), None),
             Become::SudoPassword(password) => {
-                (format!("sudo -S -p {PROMPT} sh -c '{script}'"), Some(password.clone()))
+                let line = format!("sudo -S -p {PROMPT} sh -c 'echo {LET_IN}; {script}'");
+                (line, Some(password.clone()))
             }
         };
+        let let_in = matches!(root, Become::Root);
         let Channel { stdin, stdout, status } = session.exec(&line).await?;
-        Ok(Self { session, stdin, stdout: BufReader::new(stdout), status, password, asked: false })
+        Ok(Self { session, stdin, stdout: BufReader::new(stdout), status, password, asked: false, let_in })
     }
 
     /// Reads lines until one of these comes; nothing at the end of the output.
@@ -209,9 +215,11 @@ impl<'a> Command<'a> {
                     Err(_) => return Err(self.timed_out()),
                     Ok(Err(_) | Ok(0)) => return self.refusal().await,
                     Ok(Ok(_)) => {
-                        if let Some(word) = words.iter().find(|word| word.as_bytes() == line.trim_ascii()) {
+                        let said = line.trim_ascii();
+                        if let Some(word) = words.iter().find(|word| word.as_bytes() == said) {
                             return Ok(Some(*word));
                         }
+                        self.let_in |= said == LET_IN.as_bytes();
                         line.clear();
                     }
                 },
@@ -250,12 +258,16 @@ impl<'a> Command<'a> {
 
     /// The output ended before any known word: was it `sudo` that refused?
     async fn refusal(&mut self) -> Result<Option<&'static str>, SshError> {
-        let _ = timeout(Duration::from_secs(5), self.status.exit()).await;
-        let said = self.status.stderr();
-        match said.lines().rev().find(|line| line.contains("sudo:")) {
-            Some(line) => Err(self.sudo_refused(line.replace(PROMPT, "").trim().to_owned())),
-            None => Ok(None),
+        let exit = timeout(Duration::from_secs(5), self.status.exit()).await;
+        if self.session.is_closed() && matches!(exit, Ok(Exit::Lost)) {
+            let (host, source) = (self.session.host().to_owned(), russh::Error::Disconnect);
+            return Err(SshError::Broken { host, doing: "starting the agent", source });
         }
+        if self.let_in {
+            return Ok(None);
+        }
+        let said = self.last_words().await;
+        Err(self.sudo_refused(said.replace(PROMPT, "").trim().to_owned()))
     }
 
     async fn last_words(&mut self) -> String {

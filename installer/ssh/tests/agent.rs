@@ -113,6 +113,10 @@ async fn sudo_asks_for_a_password_or_not() {
     let wrong = push(&session, &Become::SudoPassword(Secret::new("wrong"))).await.unwrap_err().to_string();
     assert!(wrong.ends_with("the password is wrong"), "{wrong}");
     let right = Become::SudoPassword(Secret::new("opensesame"));
+    ask(&session, "touch /var/lib/barred").await;
+    let barred = push(&session, &right).await.unwrap_err().to_string();
+    assert_eq!(barred, "host w2 does not let user root become root: root is not in the sudoers file.");
+    ask(&session, "rm /var/lib/barred").await;
     connect(push(&session, &right).await.unwrap()).await.facts().await.unwrap();
     // Where no password is asked for, none may end up in the agent's input.
     ask(&session, "touch /var/lib/free").await;

@@ -5,6 +5,8 @@
 mod server;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use qiji_ssh::{Auth, Exit, Secret, SshError};
 use server::Server;
@@ -57,13 +59,64 @@ async fn an_unknown_key_stops_until_it_is_accepted_and_is_then_held() {
 #[tokio::test]
 async fn a_stranger_is_refused_and_told_what_was_tried() {
     let server = Server::start();
-    let methods = [server.key("stranger"), server.key("locked"), Auth::Password(Arc::new(|| Ok(Secret::new("guess"))))];
+    let methods =
+        [server.key("stranger"), server.key("locked"), Auth::Password(Arc::new(|| Ok(Secret::new("guess"))))];
     let fault = server.connect_with(&methods, None, true).await.unwrap_err();
     let SshError::AuthRefused { tried, .. } = &fault else { panic!("{fault}") };
     assert!(tried[0].ends_with("stranger: refused"), "{tried:?}");
     assert!(tried[1].ends_with("no passphrase was given"), "{tried:?}");
     assert_eq!(tried[2], "password: refused");
     assert!(!format!("{fault} {fault:?} {methods:?}").contains("guess"));
+}
+
+#[tokio::test]
+async fn a_host_that_takes_no_more_tries_is_told_as_a_refusal() {
+    let server = Server::start();
+    // sshd ends the connection at the sixth.
+    let methods: Vec<Auth> = (0..8).map(|_| server.key("stranger")).collect();
+    let fault = server.connect_with(&methods, None, true).await.unwrap_err();
+    let SshError::AuthRefused { tried, .. } = &fault else { panic!("{fault}: {fault:?}") };
+    assert!(tried.len() < 8 && tried.last().unwrap().contains("ended the connection"), "{tried:?}");
+}
+
+#[tokio::test]
+async fn a_password_is_asked_for_only_when_its_turn_comes() {
+    let server = Server::start();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let password = Auth::Password(Arc::new(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        Err("nobody is there".to_owned())
+    }));
+    server.connect_with(&[server.key("user"), password.clone()], None, true).await.unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    let fault = server.connect_with(&[server.key("stranger"), password], None, true).await.unwrap_err();
+    let SshError::AuthRefused { tried, .. } = &fault else { panic!("{fault}") };
+    assert_eq!(tried[1], "password: nobody is there");
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn who_is_asked_may_take_longer_than_a_host_while_other_work_goes_on() {
+    let server = Server::start();
+    let patience = Duration::from_secs(10);
+    let slow = Auth::Key {
+        path: server.path("locked"),
+        passphrases: Some(Arc::new(move |_: &std::path::Path| {
+            std::thread::sleep(patience + Duration::from_secs(1));
+            Some(Secret::new("open sesame"))
+        })),
+    };
+    // This runtime has one thread: were it held up, the other connection could not be made meanwhile.
+    let begun = Instant::now();
+    let other = async {
+        server.connect().await;
+        begun.elapsed()
+    };
+    let methods = [slow];
+    let (session, other) = tokio::join!(server.connect_with(&methods, None, true), other);
+    session.unwrap();
+    assert!(other < patience, "the other connection took {other:?}");
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use qiji_ssh::{Auth, KnownHosts, Session, SshError, Target};
 use tempfile::TempDir;
 
-/// Behaves as sudo(8) does towards its caller: `-n` is allowed where a file says so, `-S` asks on standard error up to twice.
+/// Behaves as sudo(8) does towards its caller: `-n` is allowed where a file says so, `-S` asks on standard error up to twice, and
+/// who is in no sudoers file is told so in a line that does not name `sudo` as its source.
 const SUDO: &str = r#"#!/bin/sh
 if [ "$1" = -n ]; then
     [ -e /var/lib/free ] || { echo "sudo: a password is required" >&2; exit 1; }
@@ -21,6 +22,7 @@ prompt=$3; shift 3
 for try in 1 2; do
     printf %s "$prompt" >&2
     read -r given || break
+    [ "$given" = opensesame ] && [ -e /var/lib/barred ] && { echo "root is not in the sudoers file." >&2; exit 1; }
     [ "$given" = opensesame ] && exec "$@"
     echo "Sorry, try again." >&2
 done
