@@ -34,6 +34,15 @@ impl Bundle {
         let made = MADE.get_or_init(|| make(product).map_err(|error| format!("{error:#}")));
         made.clone().map_err(anyhow::Error::msg).context("cannot make the quickstart bundle")
     }
+
+    /// The bundle of another site in `folder`, with the keys of the quickstart's. Artifacts that were fetched are reused.
+    pub fn of_site(product: &Product, folder: &Path, site: &str) -> Result<Self> {
+        let (file, source) = (folder.join("site.qiji"), folder.join("site.kdl"));
+        let bundle = Self { file, site: source, ..Self::quickstart(product)? };
+        fs::write(&bundle.site, site)?;
+        build(product, &bundle)?;
+        Ok(bundle)
+    }
 }
 
 fn make(product: &Product) -> Result<Bundle> {
@@ -51,16 +60,15 @@ fn make(product: &Product) -> Result<Bundle> {
         private_file(&bundle.passphrase, "only for tests\n")?;
         run(qiji(product, &bundle).arg("keygen").arg("--output").arg(&bundle.key))?;
     }
-    run(qiji(product, &bundle).arg("lock").arg(&bundle.site))?;
-    let mut build = qiji(product, &bundle);
-    run(build
-        .arg("build")
-        .arg(&bundle.site)
-        .arg("--output")
-        .arg(&bundle.file)
-        .arg("--key")
-        .arg(&bundle.key))?;
+    build(product, &bundle)?;
     Ok(bundle)
+}
+
+fn build(product: &Product, bundle: &Bundle) -> Result<()> {
+    run(qiji(product, bundle).arg("lock").arg(&bundle.site))?;
+    let mut build = qiji(product, bundle);
+    build.arg("build").arg(&bundle.site).arg("--output").arg(&bundle.file);
+    run(build.arg("--key").arg(&bundle.key))
 }
 
 fn qiji(product: &Product, bundle: &Bundle) -> Command {

@@ -17,8 +17,12 @@ pub struct Field {
     pub testbed: Testbed,
     /// The bundle that is installed.
     pub bundle: Bundle,
+    /// The socket of the SSH agent that runs where the installer does.
+    pub ssh_agent: Option<PathBuf>,
     product: Product,
     state: TempDir,
+    /// Where the site says itself how to log in: the folder of its bundle.
+    own_access: Option<TempDir>,
 }
 
 /// The hosts of the quickstart site: `cp1`, `w1` and `w2`.
@@ -35,17 +39,27 @@ impl Field {
         let product = Product::find()?;
         let bundle = Bundle::quickstart(&product)?;
         let state = tempfile::tempdir()?;
-        Ok(Self { testbed: Testbed::start(spec)?, bundle, product, state })
+        Ok(Self { testbed: Testbed::start(spec)?, bundle, ssh_agent: None, product, state, own_access: None })
+    }
+
+    /// From now on the bundle of another site, whose file says itself how to log in and which host keys hold: verbs are told
+    /// nothing about either.
+    pub fn carry(&mut self, site: &str) -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        self.bundle = Bundle::of_site(&self.product, folder.path(), site)?;
+        self.own_access = Some(folder);
+        Ok(())
     }
 
     /// `qiji VERB` from the installer's place in the site's network, without its arguments.
     pub fn qiji(&self, verb: &str) -> Command {
         let mut command = self.testbed.command(&self.product.qiji().to_string_lossy());
-        command.arg(verb).env("QIJI_PASSPHRASE_FILE", &self.bundle.passphrase);
+        command.arg(verb).env("QIJI_PASSPHRASE_FILE", &self.bundle.passphrase).env_remove("SSH_AUTH_SOCK");
+        command.envs(self.ssh_agent.iter().map(|socket| ("SSH_AUTH_SOCK", socket)));
         command
     }
 
-    /// `qiji VERB BUNDLE …` with the hosts' key and the state of this field.
+    /// `qiji VERB BUNDLE …` with the state of this field and, unless the site has its own ways to log in, the hosts' key.
     pub fn on_site(&self, verb: &str) -> Command {
         let mut command = self.qiji(verb);
         command
@@ -54,7 +68,9 @@ impl Field {
             .arg(&self.bundle.trust)
             .arg("--state")
             .arg(self.state());
-        command.arg("--identity").arg(self.testbed.ssh_key()).arg("--accept-host-keys");
+        if self.own_access.is_none() {
+            command.arg("--identity").arg(self.testbed.ssh_key()).arg("--accept-host-keys");
+        }
         command
     }
 

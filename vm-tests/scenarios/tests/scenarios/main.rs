@@ -1,5 +1,6 @@
 //! The whole-system scenarios, one file a story. They run one after another, since each takes the whole machine.
 
+mod access;
 mod install;
 mod killed;
 mod refused;
@@ -15,6 +16,10 @@ fn main() {
         trial("keys_that_do_not_fit_are_refused", refused::keys),
         trial("bad_hosts_are_all_named_at_once", refused::bad_hosts),
         trial("an_unknown_and_a_changed_host_key_stop_the_host", refused::host_keys),
+        trial("every_way_to_log_in_leads_to_a_cluster", access::ways_in),
+        trial("a_login_that_is_refused_is_told_and_leaves_no_trace", access::refused),
+        trial("a_pinned_host_key_holds_and_another_is_refused", access::pinned),
+        trial("a_password_is_asked_for_once_and_in_peace", access::asked),
         trial("an_installation_killed_once_goes_on", killed::once),
         trial("an_installation_killed_at_ten_moments_goes_on", killed::ten_times).with_ignored_flag(true),
     ];
