@@ -16,7 +16,7 @@ const MOMENTS: u32 = 10;
 pub(crate) fn once() -> Result<()> {
     let field = Field::start(&quickstart_hosts(Kind::Nspawn))?;
     // Long enough to be in the middle of the control plane's start, short enough to be before its end.
-    kill_after(&field, Duration::from_secs(12))?;
+    kill_after(&field, Duration::from_secs(8))?;
     field.run("install")?.expect(0)?;
     field.cluster_works()
 }
