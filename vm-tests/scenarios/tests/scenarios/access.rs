@@ -155,6 +155,27 @@ pub(crate) fn asked() -> Result<()> {
     is_untold(&field, &run)
 }
 
+/// Where the site's own way to log in does not fit, the caller's user and password file do, for `sudo` as well.
+pub(crate) fn overridden() -> Result<()> {
+    let mut spec = quickstart_hosts(Kind::Netns);
+    let ways = [Sudo::Password, Sudo::NoPassword, Sudo::Password];
+    for (host, sudo) in spec.hosts.iter_mut().zip(ways) {
+        works_as_ops(host, sudo);
+        host.password_login = true;
+    }
+    let secrets = Folder::new()?;
+    let (stranger, password) = (secrets.key("stranger")?, secrets.keep("password", PASSWORD)?);
+    let mut field = Field::start(&spec)?;
+    let way = format!(r#"access user="root" {{ key "{}"; }}"#, stranger.display());
+    field.carry(&site(&field.testbed, [&way, &way, &way])?)?;
+    let watch = Watch::start();
+    let mut plan = field.on_site("plan");
+    let run = Run::of(plan.args(["--user", "ops", "--password-file"]).arg(&password))?.expect(1)?;
+    all_are_reached(&run)?;
+    watch.saw_nothing()?;
+    is_untold(&field, &run)
+}
+
 fn works_as_ops(host: &mut HostSpec, sudo: Sudo) {
     host.root_login = false;
     host.ops = Some(OpsUser { sudo, password: Some(PASSWORD.to_owned()) });

@@ -20,6 +20,7 @@ fn main() {
         trial("a_login_that_is_refused_is_told_and_leaves_no_trace", access::refused),
         trial("a_pinned_host_key_holds_and_another_is_refused", access::pinned),
         trial("a_password_is_asked_for_once_and_in_peace", access::asked),
+        trial("a_caller_may_log_in_in_another_way_than_the_site_says", access::overridden),
         trial("an_installation_killed_once_goes_on", killed::once),
         trial("an_installation_killed_at_ten_moments_goes_on", killed::ten_times).with_ignored_flag(true),
     ];
