@@ -115,7 +115,7 @@ impl SshError {
                 "check that the host is on and that its address in the site is right".to_owned()
             }
             Self::HostKeyUnknown { line, .. } => format!(
-                "compare the fingerprint on the host, then pin `host-key \"{line}\"` in the site or accept new keys once"
+                "compare the fingerprint on the host, then pin `host-key \"{line}\"` in the site, or say --accept-host-keys once"
             ),
             Self::HostKeyChanged { held_in, .. } => format!(
                 "if the host was set up anew, compare its fingerprint and correct {held_in}; otherwise someone may stand in between"
