@@ -31,7 +31,7 @@ enum Chore {
     /// Check the house rules and run the tests
     Test(test::Options),
     /// Measure, and print the table that the README quotes
-    Bench,
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         Chore::Setup => setup::run(),
         Chore::Demo => setup::run().and_then(|()| demo::run()),
         Chore::Test(options) => setup::run().and_then(|()| test::run(&options)),
-        Chore::Bench => setup::run().and_then(|()| bench::run()),
+        Chore::Bench(options) => setup::run().and_then(|()| bench::run(&options)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
