@@ -128,7 +128,11 @@ impl Rounds {
             row("reset", seconds(&self.reset), ""),
             row("install after a reset", seconds(&self.after_reset), ""),
             row("(a) by hand: `kubeadm init` and two `kubeadm join` have returned", seconds(&commands), ""),
-            row("(b) by hand: pod network, proxy and names are up as well; not like for like", seconds(&end_state), ""),
+            row(
+                "(b) by hand: pod network, proxy and names are up as well; not like for like",
+                seconds(&end_state),
+                "",
+            ),
             row("install as a ratio to (a)", ratio(&self.fresh, &commands), "≤ 2"),
         ];
         let sent = self.sent.iter();
