@@ -46,14 +46,6 @@ impl Store {
         Ok(Self { root })
     }
 
-    /// Where the store is when nobody says: `$XDG_CACHE_HOME/qiji`, else `~/.cache/qiji`; none without a home folder.
-    pub fn default_path() -> Option<PathBuf> {
-        let absolute =
-            |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
-        Some(cache.join("qiji"))
-    }
-
     /// The folder.
     pub fn root(&self) -> &Path {
         &self.root

@@ -12,7 +12,7 @@ mod build;
 mod by_hand;
 mod field;
 mod measure;
-mod table;
+pub(crate) mod table;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -14,6 +14,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
 
+use crate::bench::table::megabytes;
 use crate::run::run as run_program;
 use crate::{places, setup};
 
@@ -61,7 +62,7 @@ pub(crate) fn run() -> Result<()> {
         whole.saturating_sub(bundled).as_secs_f64(),
         whole.as_secs_f64()
     );
-    println!("the bundle: {} ({:.1} MB)", made.bundle.display(), megabytes(&made.bundle)?);
+    println!("the bundle: {} ({})", made.bundle.display(), megabytes(fs::metadata(&made.bundle)?.len()));
     Ok(())
 }
 
@@ -120,11 +121,6 @@ fn need_root() -> Result<()> {
     let status = fs::read_to_string("/proc/self/status")?;
     let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().nth(1));
     if uid == Some("0") { Ok(()) } else { bail!("starting hosts needs root: run `sudo cargo xtask demo`") }
-}
-
-fn megabytes(file: &Path) -> Result<f64> {
-    #[allow(clippy::cast_precision_loss, reason = "for people")]
-    Ok(fs::metadata(file)?.len() as f64 / 1e6)
 }
 
 /// A passphrase nobody has to remember: 32 hexadecimal digits of the system's random source.

@@ -40,11 +40,3 @@ fn xdg(variable: &str, below_home: &str) -> PathBuf {
         _ => PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(below_home),
     }
 }
-
-/// `path` with a leading `~/` replaced by the home folder.
-pub(crate) fn expand_home(path: &str) -> PathBuf {
-    match path.strip_prefix("~/") {
-        Some(rest) => PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(rest),
-        None => PathBuf::from(path),
-    }
-}

@@ -38,6 +38,8 @@ pub(crate) struct Screen {
     summary: Summary,
     bars: MultiProgress,
     hosts: BTreeMap<String, ProgressBar>,
+    /// The last line, for all hosts together.
+    whole: Option<ProgressBar>,
     titles: BTreeMap<String, (String, String)>,
     /// Everything seen, for the report at the end.
     seen: Vec<Stamped>,
@@ -51,6 +53,7 @@ impl Screen {
             summary: Summary::new(typical),
             bars: MultiProgress::new(),
             hosts: BTreeMap::new(),
+            whole: None,
             titles: BTreeMap::new(),
             seen: Vec::new(),
         }
@@ -71,7 +74,7 @@ impl Screen {
 
     /// The lifecycle events that were shown.
     pub(crate) fn into_seen(self) -> Vec<Stamped> {
-        for bar in self.hosts.values() {
+        for bar in self.hosts.values().chain(&self.whole) {
             bar.finish_and_clear();
         }
         self.seen
@@ -142,7 +145,7 @@ impl Screen {
             bar.set_message(host_line(&view));
         }
         let whole = self.summary.whole(stamped.at_ms);
-        let bar = self.hosts.entry("\u{10ffff}".to_owned()).or_insert_with(|| new_bar(&self.bars));
+        let bar = self.whole.get_or_insert_with(|| new_bar(&self.bars));
         bar.set_message(format!("whole site: {}", numbers(&whole)));
     }
 }

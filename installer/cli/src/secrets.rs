@@ -9,7 +9,6 @@ use std::sync::{Mutex, PoisonError};
 use qiji_engine::remote::Secrets;
 use qiji_ssh::Secret;
 
-use crate::folders::expand_home;
 use crate::passphrase::{first_line, prompt};
 
 /// Asks the caller, and remembers the answers while the program runs.
@@ -30,7 +29,7 @@ impl Secrets for Asked {
     /// One password a user: a site with fifty hosts is not asked fifty times.
     fn password(&self, user: &str, host: &str, file: Option<&Path>) -> Result<Secret, String> {
         if let Some(file) = file {
-            let line = first_line(&expand_home(&file.to_string_lossy()));
+            let line = first_line(file);
             return line.map(|line| Secret::new(line.as_str())).map_err(|failure| failure.reasons());
         }
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -73,11 +73,11 @@ impl OnSite {
     /// Connects all hosts and gathers their facts.
     pub(crate) async fn look(&self) -> BTreeMap<String, Answer> {
         let hosts: Vec<String> = self.site.nodes.iter().map(|node| node.name.clone()).collect();
-        let reached = self.fleet.facts(&hosts).await;
-        // Asked once more now that they are connected, so that the moment of the answer says something of the host's clock.
-        join_all(reached.into_iter().map(|(host, first)| async move {
-            let answer = match first {
-                Ok(_) => self.ask(&host).await,
+        // Asked only once they are connected, so that the moment of the answer says something of the host's clock.
+        let connected = self.fleet.connect_all(&hosts).await;
+        join_all(connected.into_iter().map(|(host, connected)| async move {
+            let answer = match connected {
+                Ok(()) => self.ask(&host).await,
                 Err(failure) => Answer { facts: Err(words(&failure)), asked_ms: 0, answered_ms: 0 },
             };
             (host, answer)

@@ -104,6 +104,15 @@ impl Fleet {
         }
     }
 
+    /// Connects hosts, all at once. Links stay open for what follows.
+    pub async fn connect_all(&self, hosts: &[String]) -> BTreeMap<String, Result<(), StepFailure>> {
+        let connected = hosts.iter().map(|host| async move {
+            let answer = self.call(host, |_| async { Ok(()) }).await;
+            (host.clone(), answer.map_err(CallError::into_failure))
+        });
+        join_all(connected).await.into_iter().collect()
+    }
+
     /// Facts of hosts, all at once. Links stay open for a run that follows.
     pub async fn facts(&self, hosts: &[String]) -> BTreeMap<String, Result<Facts, StepFailure>> {
         let asked = hosts.iter().map(|host| async move {

@@ -27,9 +27,6 @@ const KEPT_RUNS: usize = 20;
 /// The controller's memory of a site cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Neither a state folder nor a home folder is known.
-    #[error("no folder for qiji's state is known (set XDG_STATE_HOME or HOME)")]
-    NoFolder,
     /// The site's name would lead out of the state folder.
     #[error("`{0}` cannot name a folder")]
     Name(String),
@@ -59,16 +56,6 @@ pub enum StateError {
         /// Cause.
         source: serde_json::Error,
     },
-}
-
-/// `$XDG_STATE_HOME/qiji`, or `~/.local/state/qiji`.
-pub fn default_state_dir() -> Result<PathBuf, StateError> {
-    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    folder("XDG_STATE_HOME")
-        .filter(|path| path.is_absolute())
-        .or_else(|| Some(folder("HOME")?.join(".local/state")))
-        .map(|path| path.join("qiji"))
-        .ok_or(StateError::NoFolder)
 }
 
 /// A site's folder.

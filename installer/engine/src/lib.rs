@@ -34,7 +34,7 @@ pub use bus::{Events, JournalError, Subscription};
 pub use cancel::Cancel;
 pub use fleet::{Fleet, FleetOptions};
 pub use graph::PlanFault;
-pub use journal::{SiteLock, SiteState, StateError, default_state_dir};
+pub use journal::{SiteLock, SiteState, StateError};
 pub use link::{
     Applied, BlobProvider, Bytes, CheckOutcome, ConnectError, Connector, HostLink, LinkError, LogSink,
     ProgressSink, StepFailure, Values,

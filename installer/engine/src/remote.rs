@@ -105,13 +105,14 @@ impl SshConnector {
                 Auth::Key { path: expand_home(path), passphrases: Some(passphrases) }
             }
             AccessMethod::Agent => Auth::Agent,
-            AccessMethod::Password { file } => Auth::Password(self.password(node, file.clone())),
+            AccessMethod::Password { file } => Auth::Password(self.password(node, file.as_deref())),
         }
     }
 
-    fn password(&self, node: &Node, file: Option<String>) -> qiji_ssh::Passwords {
+    fn password(&self, node: &Node, file: Option<&str>) -> qiji_ssh::Passwords {
         let (secrets, user, host) = (Arc::clone(&self.secrets), node.access.user.clone(), node.name.clone());
-        Arc::new(move || secrets.password(&user, &host, file.as_ref().map(Path::new)))
+        let file = file.map(expand_home);
+        Arc::new(move || secrets.password(&user, &host, file.as_deref()))
     }
 
     /// How to become root. Where `sudo` asks for a password and the site names no file for it, it is the login password.
@@ -121,7 +122,7 @@ impl SshConnector {
             Sudo::NoPassword => return Ok(Become::Sudo),
             Sudo::Password { file } => file.clone().or_else(|| login_password_file(&node.access)),
         };
-        let ask = self.password(node, file);
+        let ask = self.password(node, file.as_deref());
         let asked = tokio::task::spawn_blocking(move || ask()).await;
         let password = asked.unwrap_or_else(|_| Err("it could not be asked for".to_owned()));
         password.map(Become::SudoPassword).map_err(|why| {
@@ -282,8 +283,8 @@ fn from_ssh(error: &SshError) -> ConnectError {
 
 /// `path` with a leading `~/` replaced by the home folder.
 fn expand_home(path: &str) -> PathBuf {
-    match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
-        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
-        _ => PathBuf::from(path),
+    match path.strip_prefix("~/") {
+        Some(rest) => PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(rest),
+        None => PathBuf::from(path),
     }
 }
