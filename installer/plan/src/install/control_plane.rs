@@ -84,7 +84,8 @@ pub(crate) fn steps(ctx: &Ctx<'_>, steps: &mut Vec<Step>) -> Result<(), PlanErro
         .within(300);
     let rotate = rotation(ctx, &kubelet.id)?;
     let upload = phases.upload();
-    steps.extend([certificates, kubeconfigs, etcd, pods, trusted, kubelet, api, rotate, upload]);
+    let ready = ready(ctx);
+    steps.extend([certificates, kubeconfigs, etcd, pods, trusted, kubelet, api, rotate, upload, ready]);
     Ok(())
 }
 
@@ -148,6 +149,18 @@ impl Phases<'_> {
             .after([&access(self.ctx)])
             .so_that(kubectl_succeeds(paths::ADMIN, &maps))
     }
+}
+
+/// The API may answer, and the cluster work, a while before kubelet has told that the static pods are ready. An installation ends
+/// where `status` finds nothing to complain of.
+fn ready(ctx: &Ctx<'_>) -> Step {
+    let pods = runtime::STATIC_POD_IMAGES.map(|image| format!("pod/{image}-{}", ctx.node.name));
+    let mut wait = vec!["-n", "kube-system", "wait", "--for=condition=Ready", "--timeout=20s"];
+    wait.extend(pods.iter().map(String::as_str));
+    step(ctx.host(), "control-plane-ready", "wait until the control plane's pods are ready", Action::Wait)
+        .after([&access(ctx), &super::join::registered(ctx)])
+        .so_that(kubectl_succeeds(paths::ADMIN, &wait))
+        .within(180)
 }
 
 /// kubelet.conf as kubeadm wrote it holds a certificate that nobody renews. This one names the file that kubelet renews
