@@ -32,7 +32,7 @@ pub use inspect::{
     DocumentSummary, ImageSummary, Inspection, LayerSummary, PackageSummary, SignatureState, SignatureSummary,
 };
 pub use key::{KeyError, KeyId, Passphrase, PublicKey, SigningKey, TrustedKeys};
-pub use read::{BlobRange, Untrusted, Verified, VerifyingReader};
+pub use read::{BlobRange, FileMedium, Medium, Untrusted, Verified, VerifyingReader};
 pub use write::{BlobSource, Written, write};
 
 /// How far a pass over a bundle is.

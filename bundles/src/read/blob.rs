@@ -1,13 +1,12 @@
-//! Readers of single blobs. They share one open file and read at positions, so any number of them can run at once.
+//! Readers of single blobs. They share one open medium and read at positions, so any number of them can run at once.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use qiji_blueprint::Digest;
 
+use super::medium::Medium;
 use super::scan::Extent;
 use crate::contents::Owner;
 use crate::error::{Fault, VerifyError};
@@ -70,14 +69,14 @@ impl Read for VerifyingReader {
 /// Reads a blob from anywhere, as it lies in the file. A part of a blob cannot be held to the blob's digest: whoever gets the bytes must check them.
 #[derive(Debug, Clone)]
 pub struct BlobRange {
-    file: Arc<File>,
+    medium: Arc<dyn Medium>,
     extent: Extent,
     position: u64,
 }
 
 impl BlobRange {
-    pub(crate) const fn new(file: Arc<File>, extent: Extent, position: u64) -> Self {
-        Self { file, extent, position }
+    pub(crate) fn new(medium: Arc<dyn Medium>, extent: Extent, position: u64) -> Self {
+        Self { medium, extent, position }
     }
 
     /// Bytes of the whole blob.
@@ -90,7 +89,7 @@ impl Read for BlobRange {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.extent.size.saturating_sub(self.position);
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        let count = self.file.read_at(&mut buffer[..count], self.extent.start + self.position)?;
+        let count = self.medium.read_at(&mut buffer[..count], self.extent.start + self.position)?;
         self.position += count as u64;
         Ok(count)
     }

@@ -6,11 +6,11 @@
 //! The file stays open: what was verified cannot be swapped for another file of the same name, and what is read later is hashed again.
 
 mod blob;
+mod medium;
 pub(crate) mod parse;
 mod pass;
 mod scan;
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use qiji_blueprint::Digest;
 use qiji_blueprint::site::Arch;
 
 pub use blob::{BlobRange, VerifyingReader};
+pub use medium::{FileMedium, Medium};
 
 use self::parse::Parsed;
 use self::scan::Members;
@@ -45,7 +46,7 @@ pub struct Verified {
 #[derive(Debug)]
 struct Bundle {
     path: PathBuf,
-    file: Arc<File>,
+    medium: Arc<dyn Medium>,
     members: Members,
     parsed: Parsed,
 }
@@ -53,15 +54,19 @@ struct Bundle {
 impl Untrusted {
     /// Reads structure and documents. Everything but the bytes of large blobs and the signatures is checked here already.
     pub fn open(path: &Path) -> Result<Self, VerifyError> {
-        let file = fs_err::File::open(path).map_err(Fault::Open).map_err(VerifyError::at(path))?;
-        let file = file.into_parts().0;
+        let file = FileMedium::open(path).map_err(Fault::Open).map_err(VerifyError::at(path))?;
+        Self::over(Arc::new(file), path)
+    }
+
+    /// Reads structure and documents from a medium; `path` is what messages call it.
+    pub fn over(medium: Arc<dyn Medium>, path: &Path) -> Result<Self, VerifyError> {
         let read = || {
-            let members = scan::scan(&file)?;
-            let parsed = parse::parse(&file, &members)?;
+            let members = scan::scan(&*medium)?;
+            let parsed = parse::parse(&*medium, &members)?;
             Ok((members, parsed))
         };
         let (members, parsed) = read().map_err(VerifyError::at(path))?;
-        Ok(Self { bundle: Bundle { path: path.to_owned(), file: Arc::new(file), members, parsed } })
+        Ok(Self { bundle: Bundle { path: path.to_owned(), medium, members, parsed } })
     }
 
     /// Checks signatures, then every byte of the file, in one pass.
@@ -73,7 +78,7 @@ impl Untrusted {
         let bundle = self.bundle;
         let mut check = || {
             let signers = bundle.check_signatures(trusted)?;
-            pass::run(&bundle.file, &bundle.members, &bundle.parsed, progress)?;
+            pass::run(&*bundle.medium, &bundle.members, &bundle.parsed, progress)?;
             Ok(signers)
         };
         let signers = check().map_err(VerifyError::at(&bundle.path))?;
@@ -157,7 +162,7 @@ impl Verified {
         let extent = self.bundle.members.blobs.get(digest).copied();
         let missing = || Fault::Missing { digest: *digest, owner: Owner::Root };
         let extent = extent.ok_or_else(missing).map_err(VerifyError::at(&self.bundle.path))?;
-        Ok(BlobRange::new(Arc::clone(&self.bundle.file), extent, offset))
+        Ok(BlobRange::new(Arc::clone(&self.bundle.medium), extent, offset))
     }
 
     /// Bytes of a blob, if it is in the bundle.

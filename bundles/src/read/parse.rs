@@ -6,14 +6,15 @@
 //! 4. `index.json` must be what root, signature and images give, byte for byte.
 //! 5. Every blob in the file must belong to something, and everything referred to must be there with its size.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::fs::File;
 
 use qiji_blueprint::Digest;
 use serde::de::DeserializeOwned;
 
-use super::scan::{Members, read_extent};
+use super::medium::Medium;
+use super::scan::{Extent, Members, read_extent};
 use crate::contents::{Blob, Contents, DocumentEntry, ImageEntry, Owner, PackageEntry};
 use crate::dsse::{self, Envelope};
 use crate::error::Fault;
@@ -23,6 +24,9 @@ use crate::oci::{
     NAME, PACKAGE, REF_NAME, ROLES, VERSION,
 };
 use crate::render::{self, Rendered};
+
+/// Most bytes of documents that are read before they are asked for.
+const AHEAD: usize = 16 << 20;
 
 /// Everything that a bundle's documents say.
 #[derive(Debug)]
@@ -35,12 +39,12 @@ pub(crate) struct Parsed {
 }
 
 /// Reads and checks all documents.
-pub(crate) fn parse(file: &File, members: &Members) -> Result<Parsed, Fault> {
-    let reader = Reader { file, members };
-    if read_extent(file, members.layout).map_err(Fault::Read)? != LAYOUT {
+pub(crate) fn parse(medium: &dyn Medium, members: &Members) -> Result<Parsed, Fault> {
+    let reader = Reader { medium, members, ahead: RefCell::default() };
+    if read_extent(medium, members.layout).map_err(Fault::Read)? != LAYOUT {
         return Err(Fault::document(&"member oci-layout", "its content is damaged"));
     }
-    let index_bytes = read_extent(file, members.index).map_err(Fault::Read)?;
+    let index_bytes = read_extent(medium, members.index).map_err(Fault::Read)?;
     let index: Index = parse_json(&"index.json", &index_bytes)?;
     let root = reader.root(&index)?;
     let contents = reader.contents(&root)?;
@@ -67,8 +71,10 @@ struct Signature {
 }
 
 struct Reader<'a> {
-    file: &'a File,
+    medium: &'a dyn Medium,
     members: &'a Members,
+    /// Documents that were read before they were asked for, so that a level of them is read front to back. Not checked yet.
+    ahead: RefCell<BTreeMap<Digest, Vec<u8>>>,
 }
 
 impl Reader<'_> {
@@ -104,6 +110,8 @@ impl Reader<'_> {
             packages: Vec::new(),
             documents: Vec::new(),
         };
+        self.read_ahead(&index.manifests)?;
+        self.read_ahead(&self.below(&index.manifests))?;
         for descriptor in &index.manifests {
             match descriptor.artifact_type.as_deref() {
                 None => self.images(descriptor, &mut contents.images)?,
@@ -116,6 +124,36 @@ impl Reader<'_> {
             [] => Ok(contents),
             faults => Err(fault(faults.join("; "))),
         }
+    }
+
+    /// Reads documents in the order in which they lie, as far as there is room. What is wrong with them is found when they are asked for.
+    fn read_ahead(&self, documents: &[Descriptor]) -> Result<(), Fault> {
+        let mut ahead = self.ahead.borrow_mut();
+        let mut room = AHEAD.saturating_sub(ahead.values().map(Vec::len).sum());
+        let extents = documents.iter().filter_map(|document| {
+            let extent = self.members.blobs.get(&document.digest).copied()?;
+            (extent.size == document.size && extent.size <= MAX_JSON).then_some((extent, document.digest))
+        });
+        let mut extents: Vec<(Extent, Digest)> = extents.collect();
+        extents.sort_unstable_by_key(|(extent, _)| extent.start);
+        extents.dedup();
+        for (extent, digest) in extents {
+            let size = usize::try_from(extent.size).unwrap_or(usize::MAX);
+            if size <= room && !ahead.contains_key(&digest) {
+                ahead.insert(digest, read_extent(self.medium, extent).map_err(Fault::Read)?);
+                room -= size;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the indexes among `documents` list, where they were read ahead and can be read at all.
+    fn below(&self, documents: &[Descriptor]) -> Vec<Descriptor> {
+        let ahead = self.ahead.borrow();
+        let indexes = documents.iter().filter(|document| document.media_type == INDEX);
+        let bytes = indexes.filter_map(|document| ahead.get(&document.digest));
+        let parsed = bytes.filter_map(|bytes| serde_json::from_slice::<Index>(bytes).ok());
+        parsed.flat_map(|index| index.manifests).collect()
     }
 
     fn images(&self, descriptor: &Descriptor, images: &mut Vec<ImageEntry>) -> Result<(), Fault> {
@@ -201,7 +239,8 @@ impl Reader<'_> {
             return Err(Fault::document(owner, format!("{digest} is larger than 4 MiB")));
         }
         let extent = self.members.blobs[&digest];
-        let bytes = read_extent(self.file, extent).map_err(Fault::Read)?;
+        let ahead = self.ahead.borrow().get(&digest).cloned();
+        let bytes = ahead.map_or_else(|| read_extent(self.medium, extent), Ok).map_err(Fault::Read)?;
         if hash::digest(&bytes) != digest {
             let owner = owner.clone();
             return Err(Fault::Blob { digest, owner, start: extent.start, end: extent.end() });

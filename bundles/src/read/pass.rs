@@ -1,12 +1,11 @@
 //! The one pass over a whole bundle: a second thread reads ahead, this one hashes. Every blob is held to its digest, all padding to zero, and every
 //! header once more to its name and size.
 
-use std::fs::File;
 use std::io::{self, BufRead, Read};
-use std::os::unix::fs::FileExt as _;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
+use super::medium::Medium;
 use super::parse::Parsed;
 use super::scan::{Extent, Members};
 use crate::Progress;
@@ -19,7 +18,7 @@ const AHEAD: usize = 4;
 
 /// Reads and checks every byte of all members. The end blocks and the two small members were checked when the bundle was opened.
 pub(crate) fn run(
-    file: &File,
+    medium: &dyn Medium,
     members: &Members,
     parsed: &Parsed,
     progress: &mut dyn FnMut(Progress),
@@ -28,7 +27,7 @@ pub(crate) fn run(
         let (full, ready) = sync_channel(AHEAD);
         let (empty, spare) = sync_channel(AHEAD + 2);
         let total = members.length;
-        scope.spawn(move || read_ahead(file, total, &full, &spare));
+        scope.spawn(move || read_ahead(medium, total, &full, &spare));
         let input = Input { ready, empty, buffer: Vec::new(), position: 0, done: 0, total, progress };
         check(input, members, parsed)
     })
@@ -77,13 +76,13 @@ fn check_padding(input: &mut Input<'_>, name: &str, extent: Extent) -> Result<()
 type Filled = io::Result<Vec<u8>>;
 
 /// Sends the file in order; ends early when nobody receives any more.
-fn read_ahead(file: &File, total: u64, full: &SyncSender<Filled>, spare: &Receiver<Vec<u8>>) {
+fn read_ahead(medium: &dyn Medium, total: u64, full: &SyncSender<Filled>, spare: &Receiver<Vec<u8>>) {
     let mut position = 0;
     while position < total {
         let mut buffer = spare.try_recv().unwrap_or_default();
         let size = usize::try_from(total - position).unwrap_or(BUFFER).min(BUFFER);
         buffer.resize(size, 0);
-        let filled = file.read_exact_at(&mut buffer, position).map(|()| buffer);
+        let filled = medium.read_exact_at(&mut buffer, position).map(|()| buffer);
         position += size as u64;
         let failed = filled.is_err();
         if full.send(filled).is_err() || failed {

@@ -4,12 +4,11 @@
 //! compared with the one that its name and size give.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 
 use qiji_blueprint::Digest;
 
+use super::medium::Medium;
 use crate::error::Fault;
 use crate::oci::{LAYOUT, MAX_JSON};
 use crate::tar::{self, BLOCK, Block, END};
@@ -52,10 +51,10 @@ pub(crate) struct Members {
 }
 
 /// Reads all headers.
-pub(crate) fn scan(file: &File) -> Result<Members, Fault> {
-    let length = file.metadata().map_err(Fault::Read)?.len();
-    recognise(file, length)?;
-    let mut scanner = Scanner { file, length, position: 0, count: 0, previous: "the start".to_owned() };
+pub(crate) fn scan(medium: &dyn Medium) -> Result<Members, Fault> {
+    let length = medium.size();
+    recognise(medium, length)?;
+    let mut scanner = Scanner { medium, length, position: 0, count: 0, previous: "the start".to_owned() };
     let mut blobs = BTreeMap::new();
     let (mut name, mut offset, mut extent) = scanner.next()?;
     while let Some(hex) = name.strip_prefix(BLOBS) {
@@ -84,14 +83,14 @@ pub(crate) fn scan(file: &File) -> Result<Members, Fault> {
 
 /// Tells a damaged bundle from a file that never was one. A bundle starts with the name of a blob and ends with `oci-layout`; a file that is near to
 /// either is taken for a bundle, and whatever is wrong with it later is damage.
-fn recognise(file: &File, length: u64) -> Result<(), Fault> {
+fn recognise(medium: &dyn Medium, length: u64) -> Result<(), Fault> {
     if length < END + BLOCK {
         return Err(Fault::NotABundle("it is too short"));
     }
-    let start: Block = read_at(file, 0)?;
+    let start: Block = read_at(medium, 0)?;
     let differing = start.iter().zip(BLOBS.as_bytes()).filter(|(found, expected)| found != expected).count();
     let tail_at = length.checked_sub(END + 2 * BLOCK);
-    let tail = tail_at.map(|offset| read_at::<512>(file, offset)).transpose()?;
+    let tail = tail_at.map(|offset| read_at::<512>(medium, offset)).transpose()?;
     let ends_well = tail.is_some_and(|block| block == tar::header(LAYOUT_NAME, LAYOUT.len() as u64));
     if differing > 4 && !ends_well {
         return Err(Fault::NotABundle("it does not start as one"));
@@ -100,7 +99,7 @@ fn recognise(file: &File, length: u64) -> Result<(), Fault> {
 }
 
 struct Scanner<'f> {
-    file: &'f File,
+    medium: &'f dyn Medium,
     length: u64,
     position: u64,
     count: usize,
@@ -115,7 +114,7 @@ impl Scanner<'_> {
         if self.length < offset + BLOCK {
             return Err(self.truncated(&format!("what follows {}", self.previous)));
         }
-        let block = read_at(self.file, offset)?;
+        let block = read_at(self.medium, offset)?;
         let (name, size) = tar::parse(&block).ok_or_else(|| Fault::Header {
             member: self.count,
             offset,
@@ -138,7 +137,7 @@ impl Scanner<'_> {
             Some(0) => {}
             Some(_) => return fault("bytes follow the last block"),
         }
-        let blocks: [u8; 1024] = read_at(self.file, self.position)?;
+        let blocks: [u8; 1024] = read_at(self.medium, self.position)?;
         if blocks.iter().any(|&byte| byte != 0) {
             return fault("a byte is not zero");
         }
@@ -158,16 +157,16 @@ fn member(name: &str, offset: u64, reason: &'static str) -> Fault {
     Fault::Member { name: name.escape_debug().to_string(), offset, reason }
 }
 
-fn read_at<const N: usize>(file: &File, offset: u64) -> Result<[u8; N], Fault> {
+fn read_at<const N: usize>(medium: &dyn Medium, offset: u64) -> Result<[u8; N], Fault> {
     let mut block = [0; N];
-    file.read_exact_at(&mut block, offset).map_err(Fault::Read)?;
+    medium.read_exact_at(&mut block, offset).map_err(Fault::Read)?;
     Ok(block)
 }
 
 /// Reads a whole small extent.
-pub(crate) fn read_extent(file: &File, extent: Extent) -> io::Result<Vec<u8>> {
+pub(crate) fn read_extent(medium: &dyn Medium, extent: Extent) -> io::Result<Vec<u8>> {
     let size = usize::try_from(extent.size).map_err(io::Error::other)?;
     let mut bytes = vec![0; size];
-    file.read_exact_at(&mut bytes, extent.start)?;
+    medium.read_exact_at(&mut bytes, extent.start)?;
     Ok(bytes)
 }

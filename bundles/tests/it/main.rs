@@ -5,5 +5,6 @@ mod attacks;
 mod fixture;
 mod flips;
 mod keys;
+mod medium;
 mod roundtrip;
 mod tools;
