@@ -79,7 +79,7 @@ pub struct Edition {
     pub about: String,
     /// Components that it may hold; `None` where it may hold any.
     pub components: Option<BTreeSet<String>>,
-    /// Kinds of signature that must all verify: `ed25519`, `sm2`.
+    /// Kinds of signature that must all verify, `ed25519` and `sm2`; where there are none, one of any kind does.
     pub signatures: Vec<String>,
     /// Names of what hosts and cluster are hardened with.
     pub hardening: Vec<String>,
@@ -178,7 +178,7 @@ static EDITION: Word = Word {
     properties: &[required("about", Kind::Text, "what it is for")],
     children: &[
         child(&ALLOWS, Times::AtMostOnce),
-        child(&SIGNATURES, Times::Once),
+        child(&SIGNATURES, Times::AtMostOnce),
         child(&HARDENING, Times::AtMostOnce),
     ],
     ..word("edition", "A policy.")
@@ -192,6 +192,7 @@ static ALLOWS: Word = Word {
 
 static SIGNATURES: Word = Word {
     arguments: &[arguments("kind", Kind::Choice(&["ed25519", "sm2"]), "a kind of signature")],
+    default: "any kind",
     ..word("signatures", "Kinds of signature that must all verify.")
 };
 

@@ -74,6 +74,10 @@ pub struct BundleSpec {
     pub name: String,
     /// Version of the bundle.
     pub version: String,
+    /// Edition that it was made for, such as `trusted`; empty for none. Signatures of some kinds may have to hold for it.
+    pub edition: String,
+    /// Channel that it is released to, such as `stable`; empty for none. Said in the signed statement only: the contents are the same for all.
+    pub channel: String,
     /// Container images.
     pub images: Vec<ImageEntry>,
     /// What is unpacked on hosts.
@@ -186,6 +190,7 @@ impl DocumentEntry {
 pub(crate) struct Contents {
     pub(crate) name: String,
     pub(crate) version: String,
+    pub(crate) edition: String,
     pub(crate) images: Vec<ImageEntry>,
     pub(crate) packages: Vec<PackageEntry>,
     pub(crate) documents: Vec<DocumentEntry>,
@@ -197,6 +202,7 @@ impl Contents {
         let mut contents = Self {
             name: spec.name.clone(),
             version: spec.version.clone(),
+            edition: spec.edition.clone(),
             images: spec.images.clone(),
             packages: spec.packages.clone(),
             documents: spec.documents.iter().map(|(name, bytes)| document(name, bytes)).collect(),
@@ -234,6 +240,9 @@ impl Contents {
         });
         require(&mut faults, is_name(&self.version, VERSION), || {
             format!("bundle version `{}` has characters other than letters, digits and .+~:_-", self.version)
+        });
+        require(&mut faults, is_channel(&self.edition), || {
+            format!("edition `{}` has characters other than lower-case letters, digits and .-", self.edition)
         });
         self.image_faults(&mut faults);
         self.package_faults(&mut faults);
@@ -301,6 +310,16 @@ fn require(faults: &mut Vec<String>, holds: bool, fault: impl FnOnce() -> String
     if !holds {
         faults.push(fault());
     }
+}
+
+/// Whether this can name a channel or an edition, or is none.
+pub(crate) fn is_channel(name: &str) -> bool {
+    name.is_empty() || is_name(name, LOWER)
+}
+
+/// Whether this can name a document, or a key of a policy.
+pub(crate) fn is_document_name(name: &str) -> bool {
+    is_name(name, NAME)
 }
 
 type Allowed = fn(u8) -> bool;

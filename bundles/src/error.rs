@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use qiji_blueprint::Digest;
 
 use crate::contents::Owner;
-use crate::key::KeyId;
+use crate::key::{KeyId, KeyKind};
 
 /// Kinds of failure, each with its exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,11 @@ impl VerifyError {
             Fault::Read(_) => "check the disk or medium that holds the file",
             Fault::NotABundle(_) => "give the .qiji file that `qiji build` wrote",
             Fault::OtherFormat(_) => "use the qiji release that made this bundle, or a newer one",
-            Fault::Unsigned => "get a signed bundle from whoever built it",
+            Fault::Unsigned => "get a signed bundle from whoever built it, or sign it with `qiji sign`",
+            Fault::MissingKinds { .. } => {
+                "have it signed by a trusted key of that kind with `qiji sign`, and give that public key with --trust"
+            }
+            Fault::Channel { .. } => "get a bundle of a channel that the policy allows",
             Fault::UnknownKeys { .. } => {
                 "check with whoever built the bundle which key signs it, and give that public key with --trust"
             }
@@ -208,6 +212,28 @@ pub enum Fault {
         /// Signatures needed.
         needed: usize,
     },
+    /// The edition asks for signatures by keys of kinds that none is by.
+    #[error(
+        "edition {edition} needs a signature by a trusted key of kind {}; signed by {}",
+        kinds(missing),
+        list(signers)
+    )]
+    MissingKinds {
+        /// The bundle's edition.
+        edition: String,
+        /// Kinds that are missing.
+        missing: Vec<KeyKind>,
+        /// Trusted keys whose signatures hold.
+        signers: Vec<KeyId>,
+    },
+    /// The policy does not allow the bundle's channel.
+    #[error("the bundle is of {}, and the policy allows {}", channel_name(channel), allowed.join(", "))]
+    Channel {
+        /// The bundle's channel.
+        channel: String,
+        /// Channels that are allowed.
+        allowed: Vec<String>,
+    },
     /// A signature in the name of a trusted key is not by that key.
     #[error("the signature by trusted key {key} does not hold")]
     BadSignature {
@@ -237,6 +263,14 @@ impl Fault {
     }
 }
 
+fn kinds(kinds: &[KeyKind]) -> String {
+    kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(" and of kind ")
+}
+
+fn channel_name(channel: &str) -> String {
+    if channel.is_empty() { "no channel".to_owned() } else { format!("channel {channel}") }
+}
+
 fn list(keys: &[KeyId]) -> String {
     match keys {
         [] => "no key".to_owned(),
@@ -250,9 +284,6 @@ pub enum WriteError {
     /// What was asked for breaks the rules of the format; all faults.
     #[error("the bundle cannot be written:\n  {}", .0.join("\n  "))]
     Spec(Vec<String>),
-    /// No key to sign with.
-    #[error("the bundle cannot be written without a key to sign it")]
-    NoKey,
     /// A blob cannot be had.
     #[error("cannot read blob {digest} of {owner}")]
     Source {

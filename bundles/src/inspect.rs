@@ -9,10 +9,11 @@ use serde::Serialize;
 
 use crate::contents::Contents;
 use crate::dsse::Held;
-use crate::key::{KeyId, TrustedKeys};
+use crate::key::KeyId;
 use crate::oci::FORMAT_VERSION;
 use crate::read::parse::Parsed;
 use crate::render::roles_text;
+use crate::trust::TrustedKeys;
 
 /// A summary of a bundle. Its `Display` is a text for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,6 +22,10 @@ pub struct Inspection {
     pub name: String,
     /// Version of the bundle.
     pub version: String,
+    /// Edition that it was made for; empty for none.
+    pub edition: String,
+    /// Channel that it is released to; empty for none.
+    pub channel: String,
     /// Version of the format.
     pub format: String,
     /// Digest of the root index.
@@ -122,7 +127,7 @@ pub struct DocumentSummary {
 
 /// Sums up a bundle.
 pub(crate) fn inspect(parsed: &Parsed, file_bytes: u64, trusted: Option<&TrustedKeys>) -> Inspection {
-    let Contents { name, version, .. } = &parsed.contents;
+    let Contents { name, version, edition, .. } = &parsed.contents;
     let contents = &parsed.contents;
     let uses = uses(contents);
     let mut stored: BTreeMap<Digest, u64> = BTreeMap::new();
@@ -134,6 +139,8 @@ pub(crate) fn inspect(parsed: &Parsed, file_bytes: u64, trusted: Option<&Trusted
     Inspection {
         name: name.clone(),
         version: version.clone(),
+        edition: edition.clone(),
+        channel: parsed.channel.clone(),
         format: FORMAT_VERSION.to_owned(),
         root: parsed.root.digest,
         verified: false,
@@ -212,9 +219,8 @@ fn signatures(parsed: &Parsed, trusted: Option<&TrustedKeys>) -> Vec<SignatureSu
         Held::Bad => SignatureState::Bad,
         Held::Unknown => SignatureState::Unknown,
     };
-    let envelope = parsed.envelope.as_ref();
     // An envelope was checked for form when it was parsed, so there is always an answer.
-    let found = envelope.and_then(|envelope| envelope.signatures(trusted).ok()).unwrap_or_default();
+    let found = parsed.envelope.signatures(trusted).unwrap_or_default();
     found.into_iter().map(|(key, held)| SignatureSummary { key, state: state(held) }).collect()
 }
 
@@ -223,6 +229,11 @@ impl fmt::Display for Inspection {
         let claim = if self.verified { "verified" } else { "not verified: this is what the file claims" };
         writeln!(f, "{} {} ({claim})", self.name, self.version)?;
         writeln!(f, "root  {}", self.root)?;
+        for (what, name) in [("edition", &self.edition), ("channel", &self.channel)] {
+            if !name.is_empty() {
+                writeln!(f, "{what} {name}")?;
+            }
+        }
         for signature in &self.signatures {
             let state = match signature.state {
                 SignatureState::Trusted => "trusted",

@@ -1,11 +1,14 @@
 //! The bundle: one signed file that carries everything a site needs. The format is specified in `docs/bundle-format.md`.
 //!
-//! A bundle is made in one step and used in three, each its own type:
+//! A bundle is made in one step and used in others, each its own type:
 //!
-//! 1. [`write()`] turns a [`BundleSpec`] and a [`BlobSource`] into a file, signed with one or more [`SigningKey`]s.
+//! 1. [`write()`] turns a [`BundleSpec`] and a [`BlobSource`] into a file, signed with the [`SigningKey`]s that are given.
 //! 2. [`Untrusted::open`] reads a file's structure. Nothing that it gives may be acted upon; it can be shown.
-//! 3. [`Untrusted::verify`] checks signatures against [`TrustedKeys`] and hashes every byte in one pass.
-//! 4. [`Verified`] gives out artifacts, and checks each blob again while it is read.
+//! 3. [`sign()`] adds signatures to a [`Whole`] one, whose bytes were checked but whose signatures were not.
+//! 4. [`Untrusted::verify`] checks signatures against [`TrustedKeys`] and hashes every byte in one pass.
+//! 5. [`Verified`] gives out artifacts, and checks each blob again while it is read.
+//!
+//! Whose signatures count is said by keys, or by a [`Policy`]; what a site holds to and has accepted is its [`SiteTrust`].
 //!
 //! Guarantees: the same spec gives the same bytes whatever the order of its lists, and no byte of a bundle can change unnoticed: those that no
 //! digest covers (headers, padding, `index.json`, `oci-layout`) are compared with what they must be. Memory does not grow with
@@ -22,7 +25,10 @@ mod key;
 mod oci;
 mod read;
 mod render;
+mod sign;
+mod statement;
 mod tar;
+mod trust;
 mod write;
 
 pub use contents::{Blob, BundleSpec, DocumentEntry, ImageEntry, Owner, PackageEntry};
@@ -31,8 +37,13 @@ pub use error::{Class, Fault, VerifyError, WriteError};
 pub use inspect::{
     DocumentSummary, ImageSummary, Inspection, LayerSummary, PackageSummary, SignatureState, SignatureSummary,
 };
-pub use key::{KeyError, KeyId, Passphrase, PublicKey, SigningKey, TrustedKeys};
-pub use read::{BlobRange, FileMedium, Medium, Untrusted, Verified, VerifyingReader};
+pub use key::{KeyError, KeyId, KeyKind, Passphrase, PublicKey, SigningKey};
+pub use read::{BlobRange, FileMedium, Medium, Untrusted, Verified, VerifyingReader, Whole};
+pub use sign::sign;
+pub use trust::{
+    Accepted, Policy, PolicyError, PolicyFile, PolicyKey, Release, SiteTrust, Standing, TrustError,
+    TrustedKeys,
+};
 pub use write::{BlobSource, Written, write};
 
 /// How far a pass over a bundle is.

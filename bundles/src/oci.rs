@@ -24,6 +24,7 @@ pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 pub(crate) const TITLE: &str = "org.opencontainers.image.title";
 pub(crate) const NAME: &str = "dev.qiji.name";
 pub(crate) const VERSION: &str = "dev.qiji.version";
+pub(crate) const EDITION: &str = "dev.qiji.edition";
 pub(crate) const ROLES: &str = "dev.qiji.roles";
 pub(crate) const FORMAT: &str = "dev.qiji.format";
 

@@ -8,9 +8,10 @@ use qiji_blueprint::site::{Arch, Role};
 
 use crate::contents::{Contents, DocumentEntry, ImageEntry, Owner, PackageEntry};
 use crate::oci::{
-    self, Annotations, BUNDLE, DOCUMENT, Descriptor, EMPTY_CONFIG, ENVELOPE, FORMAT, FORMAT_VERSION, INDEX,
-    Index, MANIFEST, Manifest, NAME, PACKAGE, Platform, REF_NAME, ROLES, TITLE, VERSION,
+    self, Annotations, BUNDLE, DOCUMENT, Descriptor, EDITION, EMPTY_CONFIG, ENVELOPE, FORMAT, FORMAT_VERSION,
+    INDEX, Index, MANIFEST, Manifest, NAME, PACKAGE, Platform, REF_NAME, ROLES, TITLE, VERSION,
 };
+use crate::statement::About;
 
 /// The documents of a bundle.
 pub(crate) struct Rendered {
@@ -41,9 +42,20 @@ pub(crate) fn render(contents: &Contents) -> Rendered {
     root.artifact_type = Some(BUNDLE.to_owned());
     root.annotations =
         annotations(&[(FORMAT, FORMAT_VERSION), (NAME, &contents.name), (VERSION, &contents.version)]);
+    if !contents.edition.is_empty() {
+        root.annotations.insert(EDITION.to_owned(), contents.edition.clone());
+    }
     let mut root = store(&mut documents, Owner::Root, INDEX, oci::to_bytes(&root));
     root.artifact_type = Some(BUNDLE.to_owned());
     Rendered { root, images, documents }
+}
+
+impl Rendered {
+    /// What the statement about these documents is about.
+    pub(crate) fn about<'a>(&'a self, contents: &'a Contents) -> About<'a> {
+        let root = self.root.digest;
+        About { contents, root, root_bytes: &self.documents[&root].1 }
+    }
 }
 
 /// The manifest that ties a DSSE envelope to the root, and its descriptor.
@@ -57,12 +69,8 @@ pub(crate) fn signature(root: &Descriptor, envelope: &[u8]) -> (Descriptor, Vec<
 }
 
 /// The bytes of `index.json`: the root, the signature, then every image by its name.
-pub(crate) fn index_json(
-    root: &Descriptor,
-    signature: Option<&Descriptor>,
-    images: &[Descriptor],
-) -> Vec<u8> {
-    let manifests = [root].into_iter().chain(signature).chain(images).cloned().collect();
+pub(crate) fn index_json(root: &Descriptor, signature: &Descriptor, images: &[Descriptor]) -> Vec<u8> {
+    let manifests = [root, signature].into_iter().chain(images).cloned().collect();
     oci::to_bytes(&Index::new(manifests))
 }
 

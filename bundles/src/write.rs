@@ -1,7 +1,7 @@
 //! Writing a bundle.
 //!
 //! 1. The spec is checked, with image manifests read from the source and compared with what the spec says of them; all faults at once.
-//! 2. Documents are rendered, the statement signed, and every member's size is known.
+//! 2. Documents are rendered, the statement signed by the keys that are given, and every member's size is known.
 //! 3. Members are written in order to `FILE.partial`; each blob is hashed while it is copied.
 //! 4. The file is synced and renamed to its name, and the folder is synced.
 //!
@@ -16,13 +16,14 @@ use fs_err::File;
 use qiji_blueprint::Digest;
 
 use crate::Progress;
-use crate::contents::{Blob, BundleSpec, Contents, ImageEntry, Owner};
-use crate::dsse;
+use crate::contents::{Blob, BundleSpec, Contents, ImageEntry, Owner, is_channel};
+use crate::dsse::Envelope;
 use crate::error::WriteError;
 use crate::hash::{self, BUFFER, Hasher};
 use crate::key::SigningKey;
-use crate::oci::{Descriptor, LAYOUT, Manifest};
-use crate::render;
+use crate::oci::{LAYOUT, Manifest};
+use crate::render::{self, Rendered};
+use crate::statement::IN_TOTO;
 use crate::tar;
 
 /// Where blobs come from, such as a content-addressed store.
@@ -40,7 +41,8 @@ pub struct Written {
     pub root: Digest,
 }
 
-/// Writes a bundle to `out`, replacing a file of that name once the new one is complete.
+/// Writes a bundle to `out`, replacing a file of that name once the new one is complete. Without keys it is unsigned, and waits for
+/// [`sign`](crate::sign).
 pub fn write(
     spec: &BundleSpec,
     source: &dyn BlobSource,
@@ -48,79 +50,90 @@ pub fn write(
     out: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Written, WriteError> {
-    if keys.is_empty() {
-        return Err(WriteError::NoKey);
-    }
     let contents = Contents::of(spec);
-    let mut plan = Plan::new(spec, &contents, source)?;
-    let statement = dsse::statement(&contents.name, &contents.version, plan.root.digest);
-    plan.finish(Some(dsse::seal(dsse::IN_TOTO, &statement, keys)));
-    plan.write(source, out, progress)
+    let members = gather(spec, &contents, source)?;
+    let rendered = render::render(&contents);
+    let mut envelope = Envelope::new(IN_TOTO, &rendered.about(&contents).statement(&spec.channel));
+    envelope.sign(keys);
+    Plan::new(members, rendered, &envelope).write(source, out, progress)
 }
 
 /// All members of a bundle but `oci-layout`, with what is known of them before anything is written.
 pub(crate) struct Plan<'a> {
-    root: Descriptor,
-    images: Vec<Descriptor>,
-    blobs: BTreeMap<Digest, Member<'a>>,
+    root: Digest,
+    blobs: Members<'a>,
     index: Vec<u8>,
 }
 
-struct Member<'a> {
+/// Blobs by digest.
+pub(crate) type Members<'a> = BTreeMap<Digest, Member<'a>>;
+
+/// A blob that is to be written.
+pub(crate) struct Member<'a> {
     owner: Owner,
     size: u64,
     /// The bytes, where they are at hand; otherwise they come from the source.
     bytes: Option<Cow<'a, [u8]>>,
 }
 
+/// Checks the spec and lists its blobs, documents and manifests with their bytes.
+fn gather<'a>(
+    spec: &'a BundleSpec,
+    contents: &Contents,
+    source: &dyn BlobSource,
+) -> Result<Members<'a>, WriteError> {
+    let mut faults = contents.faults();
+    if !is_channel(&spec.channel) {
+        faults.push(format!(
+            "channel `{}` has characters other than lower-case letters, digits and .-",
+            spec.channel
+        ));
+    }
+    let mut members = members(contents, &mut faults);
+    if !faults.is_empty() {
+        return Err(WriteError::Spec(faults));
+    }
+    for image in &contents.images {
+        match read_manifest(image, source)? {
+            Ok(bytes) => store(&mut members, image.owner(), Cow::Owned(bytes)),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(WriteError::Spec(faults));
+    }
+    for (name, bytes) in &spec.documents {
+        store(&mut members, Owner::Document { name: name.clone() }, Cow::Borrowed(bytes));
+    }
+    Ok(members)
+}
+
+/// The blobs of some contents, all to come from a source.
+pub(crate) fn members<'a>(contents: &Contents, faults: &mut Vec<String>) -> Members<'a> {
+    let mut members = Members::new();
+    for (owner, blob) in contents.blobs() {
+        let member = Member { owner, size: blob.size, bytes: None };
+        let known = members.entry(blob.digest).or_insert(member);
+        if known.size != blob.size {
+            faults.push(format!("blob {} has two sizes, {} and {}", blob.digest, known.size, blob.size));
+        }
+    }
+    members
+}
+
 impl<'a> Plan<'a> {
-    /// Checks the spec and renders all documents.
-    pub(crate) fn new(
-        spec: &'a BundleSpec,
-        contents: &Contents,
-        source: &dyn BlobSource,
-    ) -> Result<Self, WriteError> {
-        let mut faults = contents.faults();
-        let mut blobs: BTreeMap<Digest, Member<'a>> = BTreeMap::new();
-        for (owner, blob) in contents.blobs() {
-            let member = Member { owner, size: blob.size, bytes: None };
-            let known = blobs.entry(blob.digest).or_insert(member);
-            if known.size != blob.size {
-                faults.push(format!("blob {} has two sizes, {} and {}", blob.digest, known.size, blob.size));
-            }
-        }
-        if !faults.is_empty() {
-            return Err(WriteError::Spec(faults));
-        }
-        for image in &contents.images {
-            match read_manifest(image, source)? {
-                Ok(bytes) => store(&mut blobs, image.owner(), Cow::Owned(bytes)),
-                Err(fault) => faults.push(fault),
-            }
-        }
-        if !faults.is_empty() {
-            return Err(WriteError::Spec(faults));
-        }
-        for (name, bytes) in &spec.documents {
-            store(&mut blobs, Owner::Document { name: name.clone() }, Cow::Borrowed(bytes));
-        }
-        let rendered = render::render(contents);
+    /// Adds the documents, the signature and `index.json`.
+    pub(crate) fn new(mut blobs: Members<'a>, rendered: Rendered, envelope: &Envelope) -> Self {
         for (owner, bytes) in rendered.documents.into_values() {
             store(&mut blobs, owner, Cow::Owned(bytes));
         }
-        Ok(Self { root: rendered.root, images: rendered.images, blobs, index: Vec::new() })
-    }
-
-    /// Adds the signature and `index.json`.
-    pub(crate) fn finish(&mut self, envelope: Option<Vec<u8>>) {
-        let signature = envelope.map(|envelope| {
-            let (descriptor, manifest) = render::signature(&self.root, &envelope);
-            store(&mut self.blobs, Owner::Signature, Cow::Owned(envelope));
-            store(&mut self.blobs, Owner::Signature, Cow::Owned(manifest));
-            store(&mut self.blobs, Owner::Empty, Cow::Borrowed(crate::oci::EMPTY_CONFIG));
-            descriptor
-        });
-        self.index = render::index_json(&self.root, signature.as_ref(), &self.images);
+        let envelope = envelope.to_bytes();
+        let (signature, manifest) = render::signature(&rendered.root, &envelope);
+        store(&mut blobs, Owner::Signature, Cow::Owned(envelope));
+        store(&mut blobs, Owner::Signature, Cow::Owned(manifest));
+        store(&mut blobs, Owner::Empty, Cow::Borrowed(crate::oci::EMPTY_CONFIG));
+        let index = render::index_json(&rendered.root, &signature, &rendered.images);
+        Self { root: rendered.root.digest, blobs, index }
     }
 
     /// Bytes of the finished file.
@@ -145,7 +158,7 @@ impl<'a> Plan<'a> {
             drop(fs_err::remove_file(&partial));
             return Err(error);
         }
-        Ok(Written { size: self.size(), root: self.root.digest })
+        Ok(Written { size: self.size(), root: self.root })
     }
 
     fn write_partial(
@@ -286,7 +299,7 @@ fn check_manifest(image: &ImageEntry, bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-fn store<'a>(blobs: &mut BTreeMap<Digest, Member<'a>>, owner: Owner, bytes: Cow<'a, [u8]>) {
+fn store<'a>(blobs: &mut Members<'a>, owner: Owner, bytes: Cow<'a, [u8]>) {
     let size = bytes.len() as u64;
     let member = blobs.entry(hash::digest(&bytes)).or_insert(Member { owner, size, bytes: None });
     member.bytes = Some(bytes);

@@ -23,16 +23,24 @@ pub use medium::{FileMedium, Medium};
 
 use self::parse::Parsed;
 use self::scan::Members;
+use crate::BlobSource;
 use crate::Progress;
 use crate::contents::{Contents, DocumentEntry, ImageEntry, Owner, PackageEntry};
-use crate::dsse;
+use crate::dsse::Envelope;
 use crate::error::{Fault, VerifyError};
 use crate::inspect::{Inspection, inspect};
-use crate::key::{KeyId, TrustedKeys};
+use crate::key::KeyId;
+use crate::trust::TrustedKeys;
 
 /// A bundle that has been read but not verified: good for showing, not for acting upon.
 #[derive(Debug)]
 pub struct Untrusted {
+    bundle: Bundle,
+}
+
+/// A bundle of which every byte is what its documents say, but whoever wrote those is not known: good for signing.
+#[derive(Debug)]
+pub struct Whole {
     bundle: Bundle,
 }
 
@@ -78,16 +86,66 @@ impl Untrusted {
         let bundle = self.bundle;
         let mut check = || {
             let signers = bundle.check_signatures(trusted)?;
-            pass::run(&*bundle.medium, &bundle.members, &bundle.parsed, progress)?;
+            bundle.check_bytes(progress)?;
             Ok(signers)
         };
         let signers = check().map_err(VerifyError::at(&bundle.path))?;
         Ok(Verified { bundle: Arc::new(bundle), signers })
     }
 
+    /// Name that the bundle claims.
+    pub fn name(&self) -> &str {
+        &self.bundle.parsed.contents.name
+    }
+
+    /// Checks every byte of the file, but no signature: for whoever is about to sign it.
+    pub fn check_bytes(self, progress: &mut dyn FnMut(Progress)) -> Result<Whole, VerifyError> {
+        self.bundle.check_bytes(progress).map_err(VerifyError::at(&self.bundle.path))?;
+        Ok(Whole { bundle: self.bundle })
+    }
+
     /// A summary of what the bundle claims to hold, with signatures judged by `trusted`, if given.
     pub fn inspect(&self, trusted: Option<&TrustedKeys>) -> Inspection {
         self.bundle.inspect(trusted)
+    }
+}
+
+impl Whole {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.bundle.path
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> u64 {
+        self.bundle.members.length
+    }
+
+    /// A summary of what the bundle holds.
+    pub fn inspect(&self) -> Inspection {
+        self.bundle.inspect(None)
+    }
+
+    /// Keys in whose names it is signed.
+    pub fn signers(&self) -> Vec<KeyId> {
+        let found = self.envelope().signatures(None).unwrap_or_default();
+        found.into_iter().map(|(key, _)| key).collect()
+    }
+
+    pub(crate) fn contents(&self) -> &Contents {
+        &self.bundle.parsed.contents
+    }
+
+    pub(crate) fn envelope(&self) -> &Envelope {
+        &self.bundle.parsed.envelope
+    }
+}
+
+/// The bytes of a file that is whole; the writer compares each blob with its digest once more.
+impl BlobSource for Whole {
+    fn open(&self, digest: &Digest) -> io::Result<Box<dyn io::Read + '_>> {
+        let extent = self.bundle.members.blobs.get(digest).copied().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(BlobRange::new(Arc::clone(&self.bundle.medium), extent, 0)))
     }
 }
 
@@ -110,6 +168,22 @@ impl Verified {
     /// Version of the bundle.
     pub fn version(&self) -> &str {
         &self.contents().version
+    }
+
+    /// Edition that it was made for; empty for none.
+    pub fn edition(&self) -> &str {
+        &self.contents().edition
+    }
+
+    /// Channel that it is released to; empty for none.
+    pub fn channel(&self) -> &str {
+        &self.bundle.parsed.channel
+    }
+
+    /// Holds the signatures to other keys, or to another policy, than the bundle was verified with. No byte is read again. Gives the trusted
+    /// keys that signed it.
+    pub fn hold_to(&self, trusted: &TrustedKeys) -> Result<Vec<KeyId>, VerifyError> {
+        self.bundle.check_signatures(trusted).map_err(VerifyError::at(&self.bundle.path))
     }
 
     /// Digest of the root index.
@@ -194,11 +268,14 @@ impl Verified {
 
 impl Bundle {
     fn check_signatures(&self, trusted: &TrustedKeys) -> Result<Vec<KeyId>, Fault> {
-        let Contents { name, version, .. } = &self.parsed.contents;
-        let envelope = self.parsed.envelope.as_ref().ok_or(Fault::Unsigned)?;
+        let Parsed { contents, envelope, channel, .. } = &self.parsed;
         let signers = envelope.check(trusted)?;
-        dsse::check_statement(&envelope.payload()?, name, version, self.parsed.root.digest)?;
+        trusted.admit(&contents.edition, channel, &signers)?;
         Ok(signers)
+    }
+
+    fn check_bytes(&self, progress: &mut dyn FnMut(Progress)) -> Result<(), Fault> {
+        pass::run(&*self.medium, &self.members, &self.parsed, progress)
     }
 
     fn inspect(&self, trusted: Option<&TrustedKeys>) -> Inspection {

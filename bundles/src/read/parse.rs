@@ -16,14 +16,15 @@ use serde::de::DeserializeOwned;
 use super::medium::Medium;
 use super::scan::{Extent, Members, read_extent};
 use crate::contents::{Blob, Contents, DocumentEntry, ImageEntry, Owner, PackageEntry};
-use crate::dsse::{self, Envelope};
+use crate::dsse::Envelope;
 use crate::error::Fault;
 use crate::hash;
 use crate::oci::{
-    BUNDLE, DOCUMENT, Descriptor, ENVELOPE, FORMAT, FORMAT_VERSION, INDEX, Index, LAYOUT, MAX_JSON, Manifest,
-    NAME, PACKAGE, REF_NAME, ROLES, VERSION,
+    BUNDLE, DOCUMENT, Descriptor, EDITION, ENVELOPE, FORMAT, FORMAT_VERSION, INDEX, Index, LAYOUT, MAX_JSON,
+    Manifest, NAME, PACKAGE, REF_NAME, ROLES, VERSION,
 };
 use crate::render::{self, Rendered};
+use crate::statement::IN_TOTO;
 
 /// Most bytes of documents that are read before they are asked for.
 const AHEAD: usize = 16 << 20;
@@ -33,7 +34,10 @@ const AHEAD: usize = 16 << 20;
 pub(crate) struct Parsed {
     pub(crate) contents: Contents,
     pub(crate) root: Descriptor,
-    pub(crate) envelope: Option<Envelope>,
+    /// The signed statement. Who signed it, if anybody, is not known yet; that it is about this root is.
+    pub(crate) envelope: Envelope,
+    /// The statement's channel.
+    pub(crate) channel: String,
     /// What each blob belongs to; the first, where it belongs to several.
     pub(crate) owners: BTreeMap<Digest, Owner>,
 }
@@ -53,19 +57,19 @@ pub(crate) fn parse(medium: &dyn Medium, members: &Members) -> Result<Parsed, Fa
         return Err(Fault::document(&Owner::Root, "it is not in canonical form"));
     }
     let signature = index.manifests.get(1).filter(|entry| entry.artifact_type.as_deref() == Some(ENVELOPE));
-    let signature = signature.map(|descriptor| reader.signature(&root, descriptor)).transpose()?;
-    let descriptor = signature.as_ref().map(|signature| &signature.descriptor);
-    if render::index_json(&root, descriptor, &rendered.images) != index_bytes {
+    let unnamed = || Fault::document(&"index.json", "it names no statement, signed or not, about the root");
+    let signature = reader.signature(&root, signature.ok_or_else(unnamed)?)?;
+    if render::index_json(&root, &signature.descriptor, &rendered.images) != index_bytes {
         return Err(Fault::document(&"index.json", "it does not list root, signature and images as it must"));
     }
-    let owners = reader.close(&contents, &rendered, signature.as_ref())?;
-    Ok(Parsed { contents, root, envelope: signature.map(|signature| signature.envelope), owners })
+    let channel = rendered.about(&contents).check(&signature.envelope.payload()?)?;
+    let owners = reader.close(&contents, &rendered, &signature)?;
+    Ok(Parsed { contents, root, envelope: signature.envelope, channel, owners })
 }
 
 /// The signature with all that belongs to it.
 struct Signature {
     descriptor: Descriptor,
-    manifest: Descriptor,
     envelope: Envelope,
     blob: Descriptor,
 }
@@ -106,6 +110,7 @@ impl Reader<'_> {
         let mut contents = Contents {
             name: required(NAME)?,
             version: required(VERSION)?,
+            edition: annotation(EDITION).unwrap_or_default(),
             images: Vec::new(),
             packages: Vec::new(),
             documents: Vec::new(),
@@ -216,15 +221,18 @@ impl Reader<'_> {
         let blob =
             manifest.layers.first().ok_or_else(|| Fault::document(&Owner::Signature, "it is empty"))?;
         let envelope_bytes = self.fetch(blob, &Owner::Signature)?;
-        let (expected, bytes) = render::signature(root, &envelope_bytes);
+        let (descriptor, bytes) = render::signature(root, &envelope_bytes);
         if bytes != manifest_bytes {
             return Err(Fault::OtherSubject {
                 reason: "its manifest is not the one for this root".to_owned(),
             });
         }
         let envelope = Envelope::parse(&envelope_bytes)?;
-        dsse::check_type(&envelope)?;
-        Ok(Signature { manifest: expected.clone(), descriptor: expected, envelope, blob: blob.clone() })
+        if envelope.payload_type() != IN_TOTO {
+            let reason = format!("its type is `{}`", envelope.payload_type().escape_debug());
+            return Err(Fault::OtherSubject { reason });
+        }
+        Ok(Signature { descriptor, envelope, blob: blob.clone() })
     }
 
     fn json<T: DeserializeOwned>(&self, descriptor: &Descriptor, owner: &Owner) -> Result<T, Fault> {
@@ -263,7 +271,7 @@ impl Reader<'_> {
         &self,
         contents: &Contents,
         rendered: &Rendered,
-        signature: Option<&Signature>,
+        signature: &Signature,
     ) -> Result<BTreeMap<Digest, Owner>, Fault> {
         let mut owners = BTreeMap::new();
         let mut add = |digest: Digest, size: u64, owner: Owner| {
@@ -277,13 +285,11 @@ impl Reader<'_> {
         for (digest, (owner, bytes)) in &rendered.documents {
             add(*digest, bytes.len() as u64, owner.clone())?;
         }
-        if let Some(signature) = signature {
-            for descriptor in [&signature.manifest, &signature.blob] {
-                add(descriptor.digest, descriptor.size, Owner::Signature)?;
-            }
-            let empty = crate::oci::EMPTY_CONFIG;
-            add(hash::digest(empty), empty.len() as u64, Owner::Empty)?;
+        for descriptor in [&signature.descriptor, &signature.blob] {
+            add(descriptor.digest, descriptor.size, Owner::Signature)?;
         }
+        let empty = crate::oci::EMPTY_CONFIG;
+        add(hash::digest(empty), empty.len() as u64, Owner::Empty)?;
         match self.members.blobs.iter().find(|(digest, _)| !owners.contains_key(digest)) {
             Some((&digest, extent)) => Err(Fault::Extra { digest, offset: extent.start }),
             None => Ok(owners),

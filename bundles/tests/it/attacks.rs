@@ -3,13 +3,20 @@
 use qiji_blueprint::Digest;
 use qiji_bundle::{Blob, Class, SigningKey, TrustedKeys, Untrusted, seal};
 use serde_json::Value;
+use sm3::{Digest as _, Sm3};
 
 use crate::fixture::{Bench, MANIFEST, blob_name, join, sample, split};
 
 const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
 const EMPTY: &str = r#"{"mediaType":"application/vnd.oci.empty.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2}"#;
 
+const IN_TOTO: &str = "application/vnd.in-toto+json";
+
 type Members = Vec<(String, Vec<u8>)>;
+
+fn members_of(bench: &Bench) -> Members {
+    split(&bench.sample())
+}
 
 fn refused(bench: &Bench, members: &Members, expected: &str) {
     let error = bench.verify_members(members).map(|_| ()).unwrap_err();
@@ -80,14 +87,16 @@ fn resign(mut members: Members, envelope: Option<&[u8]>) -> Members {
     members
 }
 
-fn statement(root: &str, name: &str) -> String {
+fn statement(root: &[u8], name: &str) -> String {
+    let (sha256, sm3) = (Digest::of(root).hex(), hex::encode(Sm3::digest(root)));
     format!(
-        r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[{{"name":"{name}","digest":{{"sha256":"{root}"}}}}],"predicateType":"https://qiji.dev/bundle/v1","predicate":{{"created-by":"somebody","name":"{name}","version":"1.2.3"}}}}"#
+        r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[{{"name":"{name}","digest":{{"sha256":"{sha256}","sm3":"{sm3}"}}}}],"predicateType":"https://qiji.dev/bundle/v1","predicate":{{"created-by":"somebody","name":"{name}","version":"1.2.3","edition":"enterprise","channel":"stable"}}}}"#
     )
 }
 
-fn root(members: &Members) -> String {
-    index(members)["manifests"][0]["digest"].as_str().unwrap()["sha256:".len()..].to_owned()
+/// The bytes of the root index.
+fn root(members: &Members) -> Vec<u8> {
+    blob(members, &index(members)["manifests"][0])
 }
 
 #[test]
@@ -107,7 +116,11 @@ fn an_unknown_key() {
 #[test]
 fn no_signature() {
     let bench = Bench::new();
-    let members = resign(split(&bench.sample()), None);
+    let members = resign(members_of(&bench), None);
+    refused(&bench, &members, "index.json is wrong: it names no statement");
+    let text = statement(&root(&members_of(&bench)), "demo");
+    let envelope = seal(IN_TOTO, text.as_bytes(), &[]);
+    let members = resign(members_of(&bench), Some(&envelope));
     refused(&bench, &members, "the bundle is not signed");
     let path = bench.path("unsigned.qiji");
     fs_err::write(&path, join(&members)).unwrap();
@@ -117,16 +130,16 @@ fn no_signature() {
 #[test]
 fn a_statement_of_another_release_holds() {
     let bench = Bench::new();
-    let members = split(&bench.sample());
+    let members = members_of(&bench);
     let text = statement(&root(&members), "demo");
-    let envelope = seal("application/vnd.in-toto+json", text.as_bytes(), &[&bench.key]);
+    let envelope = seal(IN_TOTO, text.as_bytes(), &[&bench.key]);
     bench.verify_members(&resign(members, Some(&envelope))).unwrap();
 }
 
 #[test]
 fn a_good_signature_over_another_root() {
     let bench = Bench::new();
-    let members = split(&bench.sample());
+    let members = members_of(&bench);
     let (mut spec, store) = sample();
     spec.version = "1.2.4".to_owned();
     let other = split(&fs_err::read(bench.write("other.qiji", &spec, &store).0).unwrap());
@@ -137,9 +150,9 @@ fn a_good_signature_over_another_root() {
 #[test]
 fn a_good_signature_over_another_name_or_type() {
     let bench = Bench::new();
-    let members = split(&bench.sample());
+    let members = members_of(&bench);
     let text = statement(&root(&members), "other");
-    let envelope = seal("application/vnd.in-toto+json", text.as_bytes(), &[&bench.key]);
+    let envelope = seal(IN_TOTO, text.as_bytes(), &[&bench.key]);
     refused(&bench, &resign(members.clone(), Some(&envelope)), "it is about other 1.2.3");
     let text = statement(&root(&members), "demo");
     let envelope = seal("text/plain", text.as_bytes(), &[&bench.key]);
@@ -149,19 +162,62 @@ fn a_good_signature_over_another_name_or_type() {
 #[test]
 fn a_signature_in_another_keys_name() {
     let bench = Bench::new();
-    let members = split(&bench.sample());
+    let members = members_of(&bench);
     let thief = SigningKey::generate().unwrap();
     let text = statement(&root(&members), "demo");
-    let envelope =
-        String::from_utf8(seal("application/vnd.in-toto+json", text.as_bytes(), &[&thief])).unwrap();
+    let envelope = String::from_utf8(seal(IN_TOTO, text.as_bytes(), &[&thief])).unwrap();
     let envelope = envelope.replace(&thief.public().id().to_string(), &bench.key.public().id().to_string());
     refused(&bench, &resign(members, Some(envelope.as_bytes())), "does not hold");
 }
 
 #[test]
+fn a_statement_with_the_sm3_of_another_root() {
+    let bench = Bench::new();
+    let members = members_of(&bench);
+    let (right, wrong) = (hex::encode(Sm3::digest(root(&members))), hex::encode(Sm3::digest(b"other")));
+    let text = statement(&root(&members), "demo").replace(&right, &wrong);
+    let envelope = seal(IN_TOTO, text.as_bytes(), &[&bench.key]);
+    refused(&bench, &resign(members, Some(&envelope)), "or not in canonical form");
+}
+
+#[test]
+fn a_statement_that_names_another_edition() {
+    let bench = Bench::new();
+    let members = members_of(&bench);
+    let text = statement(&root(&members), "demo").replace("enterprise", "community");
+    let envelope = seal(IN_TOTO, text.as_bytes(), &[&bench.key]);
+    refused(&bench, &resign(members, Some(&envelope)), "it is about demo 1.2.3 community");
+}
+
+#[test]
+fn one_key_that_signs_twice() {
+    let bench = Bench::new();
+    let other = SigningKey::generate().unwrap();
+    let members = members_of(&bench);
+    let text = statement(&root(&members), "demo");
+    let envelope = String::from_utf8(seal(IN_TOTO, text.as_bytes(), &[&bench.key])).unwrap();
+    let start = envelope.find("[{\"keyid\"").unwrap() + 1;
+    let once = envelope[start..envelope.len() - 2].to_owned();
+    let id = bench.key.public().id().to_string();
+    let trusted = TrustedKeys::new([bench.key.public(), other.public()], 2).unwrap();
+    for (twice, expected) in [
+        (format!("{once},{once}"), "not in canonical form"),
+        (format!("{},{once}", once.replace(&id, &id.to_uppercase())), "is not 64 hexadecimal digits"),
+    ] {
+        let path = bench.path("twice.qiji");
+        let changed = resign(members.clone(), Some(envelope.replace(&once, &twice).as_bytes()));
+        fs_err::write(&path, join(&changed)).unwrap();
+        let opened = Untrusted::open(&path).and_then(|bundle| bundle.verify(&trusted, &mut |_| ()));
+        let error = opened.unwrap_err();
+        assert_eq!(error.class(), Class::Untrustworthy, "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn the_manifest_of_a_signature_for_another_root() {
     let bench = Bench::new();
-    let mut members = split(&bench.sample());
+    let mut members = members_of(&bench);
     let (manifest, _) = signature(&members);
     let (mut spec, store) = sample();
     spec.version = "2.0.0".to_owned();
@@ -179,7 +235,7 @@ fn the_manifest_of_a_signature_for_another_root() {
 #[test]
 fn swapped_and_doubled_members() {
     let bench = Bench::new();
-    let good = split(&bench.sample());
+    let good = members_of(&bench);
     for index in 0..good.len() - 1 {
         let mut members = good.clone();
         members.swap(index, index + 1);
@@ -195,7 +251,7 @@ fn swapped_and_doubled_members() {
 #[test]
 fn one_blob_under_the_name_of_another() {
     let bench = Bench::new();
-    let mut members = split(&bench.sample());
+    let mut members = members_of(&bench);
     let (first, second) = (members[0].1.clone(), members[1].1.clone());
     members[0].1 = second;
     members[1].1 = first;
@@ -206,7 +262,7 @@ fn one_blob_under_the_name_of_another() {
 #[test]
 fn an_extra_blob_and_a_missing_one() {
     let bench = Bench::new();
-    let good = split(&bench.sample());
+    let good = members_of(&bench);
     let mut members = good.clone();
     insert(&mut members, b"stowaway");
     refused(&bench, &members, "belongs to nothing in the bundle");
@@ -221,7 +277,7 @@ fn an_extra_blob_and_a_missing_one() {
 #[test]
 fn names_that_are_paths_elsewhere() {
     let bench = Bench::new();
-    let good = split(&bench.sample());
+    let good = members_of(&bench);
     for name in
         ["../etc/passwd", "/etc/passwd", "blobs/sha256/../../x", "blobs/sha512/00", "zz", "blobs/sha256/AB"]
     {
@@ -238,7 +294,7 @@ fn names_that_are_paths_elsewhere() {
 
 /// Rewrites the root with a valid digest everywhere, as its author could: rules hold even for what is signed.
 fn with_root(bench: &Bench, change: impl Fn(String) -> String) -> Members {
-    let mut members = split(&bench.sample());
+    let mut members = members_of(bench);
     let old = blob(&members, &index(&members)["manifests"][0]);
     let new = change(String::from_utf8(old.clone()).unwrap()).into_bytes();
     assert_ne!(old, new);

@@ -100,7 +100,16 @@ pub(crate) fn sample() -> (BundleSpec, Store) {
         ("site".to_owned(), b"site \"demo\"\n".to_vec()),
         ("lock".to_owned(), b"lock \"demo\"\n".to_vec()),
     ];
-    (BundleSpec { name: "demo".to_owned(), version: "1.2.3".to_owned(), images, packages, documents }, store)
+    let spec = BundleSpec {
+        name: "demo".to_owned(),
+        version: "1.2.3".to_owned(),
+        edition: "enterprise".to_owned(),
+        channel: "stable".to_owned(),
+        images,
+        packages,
+        documents,
+    };
+    (spec, store)
 }
 
 /// A folder with a key and a written bundle in it.

@@ -6,5 +6,7 @@ mod fixture;
 mod flips;
 mod keys;
 mod medium;
+mod policy;
 mod roundtrip;
+mod signing;
 mod tools;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use qiji_bundle::{Passphrase, SigningKey};
+use qiji_bundle::{KeyKind, Passphrase, PublicKey, SigningKey, TrustedKeys, open_envelope};
 use serde_json::Value;
 
 use crate::fixture::{Bench, sample, split};
@@ -51,21 +51,27 @@ fn skopeo_reads_images() {
 #[test]
 fn openssl_reads_our_keys_and_we_read_its() {
     let bench = Bench::new();
-    let (key, secret) = (bench.path("key"), bench.path("secret"));
+    let secret = bench.path("secret");
     fs_err::write(&secret, "correct horse\n").unwrap();
-    let public = bench.key.save(&key, &Passphrase::from_file(&secret).unwrap()).unwrap();
+    let passphrase = Passphrase::from_file(&secret).unwrap();
     let passin = format!("file:{}", text(&secret));
-    let found = run("openssl", &["pkey", "-in", text(&key), "-passin", &passin, "-pubout"]);
-    assert_eq!(found, public.to_pem());
+    for kind in KeyKind::ALL {
+        let (ours, theirs) = (bench.path(&format!("{kind}-ours")), bench.path(&format!("{kind}-theirs")));
+        let public = SigningKey::generate_kind(kind).unwrap().save(&ours, &passphrase).unwrap();
+        let found = run("openssl", &["pkey", "-in", text(&ours), "-passin", &passin, "-pubout"]);
+        assert_eq!(found, public.to_pem());
 
-    let theirs = bench.path("theirs");
-    run(
-        "openssl",
-        &["genpkey", "-algorithm", "ed25519", "-aes-256-cbc", "-pass", &passin, "-out", text(&theirs)],
-    );
-    let loaded = SigningKey::load(&theirs, &Passphrase::from_file(&secret).unwrap()).unwrap();
-    let found = run("openssl", &["pkey", "-in", text(&theirs), "-passin", &passin, "-pubout"]);
-    assert_eq!(found, loaded.public().to_pem());
+        let kind = kind.as_str();
+        run(
+            "openssl",
+            &["genpkey", "-algorithm", kind, "-aes-256-cbc", "-pass", &passin, "-out", text(&theirs)],
+        );
+        let loaded = SigningKey::load(&theirs, &passphrase).unwrap();
+        assert_eq!(loaded.public().kind().as_str(), kind);
+        let found = run("openssl", &["pkey", "-in", text(&theirs), "-passin", &passin, "-pubout"]);
+        assert_eq!(found, loaded.public().to_pem());
+        assert_eq!(PublicKey::from_pem(&found), Some(loaded.public()));
+    }
 }
 
 #[test]
@@ -76,8 +82,7 @@ fn openssl_verifies_the_signature_and_names_the_key() {
     let envelope = envelopes.into_iter().find(|value| value["payloadType"].is_string()).unwrap();
     let payload = STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
     let kind = envelope["payloadType"].as_str().unwrap();
-    let mut message = format!("DSSEv1 {} {kind} {} ", kind.len(), payload.len()).into_bytes();
-    message.extend(payload);
+    let message = pae(kind, &payload);
     let signature = STANDARD.decode(envelope["signatures"][0]["sig"].as_str().unwrap()).unwrap();
 
     let (message_file, signature_file) = (bench.path("message"), bench.path("signature"));
@@ -106,6 +111,40 @@ fn openssl_verifies_the_signature_and_names_the_key() {
     let id = run("openssl", &["dgst", "-sha256", "-r", text(&der)]);
     assert_eq!(envelope["signatures"][0]["keyid"].as_str(), id.split(' ').next());
     assert_eq!(id.split(' ').next().unwrap(), bench.key.public().id().to_string());
+}
+
+/// DSSE's encoding of what is signed.
+fn pae(kind: &str, payload: &[u8]) -> Vec<u8> {
+    let head = format!("DSSEv1 {} {kind} {} ", kind.len(), payload.len());
+    [head.as_bytes(), payload].concat()
+}
+
+#[test]
+fn we_accept_what_openssl_signs_with_sm2() {
+    let bench = Bench::new();
+    let (key, message, signature) = (bench.path("key"), bench.path("message"), bench.path("signature"));
+    run("openssl", &["genpkey", "-algorithm", "sm2", "-out", text(&key)]);
+    fs_err::write(&message, pae("text/plain", b"hello")).unwrap();
+    let sealed_by = |signer_id: &str| {
+        let id = format!("distid:{signer_id}");
+        let how = ["pkeyutl", "-sign", "-rawin", "-digest", "sm3", "-pkeyopt", &id];
+        let files = ["-inkey", text(&key), "-in", text(&message), "-out", text(&signature)];
+        run("openssl", &[&how[..], &files[..]].concat());
+        STANDARD.encode(fs_err::read(&signature).unwrap())
+    };
+    let public = PublicKey::from_pem(&run("openssl", &["pkey", "-in", text(&key), "-pubout"])).unwrap();
+    let trusted = TrustedKeys::new([public.clone()], 1).unwrap();
+    let open = |sig: &str| {
+        let payload = STANDARD.encode("hello");
+        let envelope = format!(
+            r#"{{"payloadType":"text/plain","payload":"{payload}","signatures":[{{"keyid":"{}","sig":"{sig}"}}]}}"#,
+            public.id()
+        );
+        open_envelope(envelope.as_bytes(), "text/plain", &trusted)
+    };
+    assert_eq!(open(&sealed_by("1234567812345678")).unwrap(), b"hello");
+    let error = open(&sealed_by("somebody@example.com")).unwrap_err();
+    assert!(error.to_string().contains("does not hold"), "{error}");
 }
 
 #[test]

@@ -7,10 +7,11 @@ use clap::Args;
 use fs_err as fs;
 use qiji_blueprint::site::{Access, AccessMethod, Site, Sudo};
 use qiji_blueprint::{Catalogue, Checked, Faults};
-use qiji_bundle::{Class, Progress, TrustedKeys, Untrusted, Verified, VerifyError};
+use qiji_bundle::{Progress, TrustedKeys, Untrusted, Verified, VerifyError};
 
 use crate::failure::{Classify, Failure, Kind};
 use crate::screen::size;
+use crate::trust::{self, Memory, Trust, TrustArgs};
 
 /// Name of the document in a bundle that is the resolved site, as JSON.
 pub(crate) const SITE_DOCUMENT: &str = "site.json";
@@ -55,17 +56,6 @@ pub(crate) struct BundleArgs {
     trust: TrustArgs,
 }
 
-/// Keys that a bundle is held to.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct TrustArgs {
-    /// Public key that the bundle must be signed with; may be given more than once
-    #[arg(long = "trust", value_name = "KEY.pub", required = true)]
-    keys: Vec<PathBuf>,
-    /// How many of these keys must have signed it
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    threshold: usize,
-}
-
 impl BundleArgs {
     /// The keys.
     pub(crate) fn keys(&self) -> Result<TrustedKeys, Failure> {
@@ -74,36 +64,47 @@ impl BundleArgs {
 
     /// Checks every byte and signature. Nothing is used before this has succeeded.
     pub(crate) fn verify(&self) -> Result<Verified, Failure> {
-        verify(&self.bundle, &self.trust.keys()?)
+        verify_with(&self.bundle, &self.trust)
+    }
+
+    /// The same on site, where the site's own policy must hold, too. Gives what the site remembers, with a policy that was given taken in.
+    pub(crate) fn verify_on_site(&self, state: &Path) -> Result<(Verified, Memory), Failure> {
+        let given = self.trust.given()?;
+        let untrusted = open(&self.bundle)?;
+        let mut memory = Memory::open(state, untrusted.name())?;
+        given.iter().try_for_each(|given| memory.adopt(given))?;
+        let site = memory.keys()?;
+        let given = given.as_ref().map(Trust::keys);
+        let first = site.as_ref().or(given).ok_or_else(trust::nothing_given)?;
+        let bundle = verify(untrusted, first)?;
+        if let Some(keys) = given {
+            bundle.hold_to(keys).map_err(refused)?;
+            memory.first(keys)?;
+        }
+        Ok((bundle, memory))
     }
 }
 
-impl TrustArgs {
-    /// The keys.
-    pub(crate) fn keys(&self) -> Result<TrustedKeys, Failure> {
-        TrustedKeys::load(&self.keys, self.threshold).input()
-    }
+/// Checks every byte and signature of a bundle, with one of these public keys or a policy.
+pub(crate) fn verify_with(bundle: &Path, trust: &TrustArgs) -> Result<Verified, Failure> {
+    verify(open(bundle)?, &trust.keys()?)
 }
 
-/// Checks every byte and signature of a bundle, with one of these public keys.
-pub(crate) fn verify_with(bundle: &Path, keys: &[PathBuf]) -> Result<Verified, Failure> {
-    verify(bundle, &TrustedKeys::load(keys, 1).input()?)
+/// Reads a bundle's documents.
+pub(crate) fn open(bundle: &Path) -> Result<Untrusted, Failure> {
+    Untrusted::open(bundle).map_err(refused)
 }
 
-fn verify(bundle: &Path, keys: &TrustedKeys) -> Result<Verified, Failure> {
+/// Checks every byte and signature.
+pub(crate) fn verify(bundle: Untrusted, keys: &TrustedKeys) -> Result<Verified, Failure> {
     let mut shown = Meter::new("verifying");
-    let untrusted = Untrusted::open(bundle).map_err(refused)?;
-    untrusted.verify(keys, &mut |progress| shown.show(progress)).map_err(refused)
+    bundle.verify(keys, &mut |progress| shown.show(progress)).map_err(refused)
 }
 
+/// A bundle was refused.
 #[allow(clippy::needless_pass_by_value, reason = "it is given away by map_err")]
-fn refused(error: VerifyError) -> Failure {
-    let kind = match error.class() {
-        Class::Failed => Kind::Failed,
-        Class::Malformed => Kind::Input,
-        Class::Untrustworthy => Kind::Untrusted,
-    };
-    Failure::from_error(kind, &error).hint(error.hint())
+pub(crate) fn refused(error: VerifyError) -> Failure {
+    Failure::from_error(trust::kind(error.class()), &error).hint(error.hint())
 }
 
 /// The resolved site that a bundle was built for.

@@ -18,18 +18,15 @@ pub(crate) struct PassphraseArgs {
 }
 
 impl PassphraseArgs {
-    /// The passphrase of an existing key.
-    pub(crate) fn get(&self, what: &str) -> Result<Zeroizing<String>, Failure> {
-        match &self.passphrase_file {
-            Some(file) => first_line(file),
-            None => prompt(&format!("passphrase of {what}: ")),
-        }
+    /// The file that holds the passphrase, where one was named.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.passphrase_file.as_deref()
     }
 
     /// The passphrase of a new key: a prompt asks twice.
     pub(crate) fn choose(&self, what: &str) -> Result<Zeroizing<String>, Failure> {
-        if self.passphrase_file.is_some() {
-            return self.get(what);
+        if let Some(file) = self.file() {
+            return first_line(file);
         }
         let first = prompt(&format!("new passphrase of {what}: "))?;
         let second = prompt("the same again: ")?;
@@ -38,6 +35,14 @@ impl PassphraseArgs {
         } else {
             Err(Failure::new(Kind::Input, "the two passphrases differ"))
         }
+    }
+}
+
+/// The passphrase of an existing key.
+pub(crate) fn of(file: Option<&Path>, key: &str) -> Result<Zeroizing<String>, Failure> {
+    match file {
+        Some(file) => first_line(file),
+        None => prompt(&format!("passphrase of {key}: ")),
     }
 }
 

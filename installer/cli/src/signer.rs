@@ -1,11 +1,11 @@
-//! The key that a verb signs with.
+//! The keys that a verb signs with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use qiji_bundle::{Passphrase, SigningKey};
 
-use crate::failure::{Classify, Failure};
-use crate::passphrase::PassphraseArgs;
+use crate::failure::{Classify, Failure, Kind};
+use crate::passphrase::{self, PassphraseArgs};
 
 /// A private key and where its passphrase is.
 #[derive(Debug, Clone, clap::Args)]
@@ -20,8 +20,44 @@ pub(crate) struct SignerArgs {
 impl SignerArgs {
     /// Opens the key.
     pub(crate) fn load(&self) -> Result<SigningKey, Failure> {
-        let text = self.passphrase.get(&self.key.display().to_string())?;
-        let passphrase = Passphrase::new(text.to_string()).input()?;
-        SigningKey::load(&self.key, &passphrase).input()
+        open(&self.key, self.passphrase.file())
     }
+}
+
+/// Private keys and where their passphrases are.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SignersArgs {
+    /// Private key to sign with; may be given more than once
+    #[arg(long = "key", value_name = "KEY")]
+    keys: Vec<PathBuf>,
+    /// File whose first line is the passphrase: one for all keys, or one a key in their order; a prompt asks when it is not given
+    #[arg(long = "passphrase-file", value_name = "FILE", env = "QIJI_PASSPHRASE_FILE")]
+    passphrase_files: Vec<PathBuf>,
+}
+
+impl SignersArgs {
+    /// Whether no key was given.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Opens the keys.
+    pub(crate) fn load(&self) -> Result<Vec<SigningKey>, Failure> {
+        let (keys, files) = (self.keys.len(), self.passphrase_files.len());
+        if files > 1 && files != keys {
+            return Err(Failure::new(
+                Kind::Input,
+                format!("there are {keys} keys and {files} passphrase files: give one file, or one a key"),
+            ));
+        }
+        let file = |at: usize| self.passphrase_files.get(at.min(files.saturating_sub(1)));
+        let keys = self.keys.iter().enumerate();
+        keys.map(|(at, key)| open(key, file(at).map(PathBuf::as_path))).collect()
+    }
+}
+
+fn open(key: &Path, passphrase_file: Option<&Path>) -> Result<SigningKey, Failure> {
+    let text = passphrase::of(passphrase_file, &key.display().to_string())?;
+    let passphrase = Passphrase::new(text.to_string()).input()?;
+    SigningKey::load(key, &passphrase).input()
 }
