@@ -11,7 +11,7 @@ use qiji_bundle::{Progress, TrustedKeys, Untrusted, Verified, VerifyError};
 
 use crate::failure::{Classify, Failure, Kind};
 use crate::screen::size;
-use crate::trust::{self, Memory, Trust, TrustArgs};
+use crate::trust::{self, TrustArgs};
 
 /// Name of the document in a bundle that is the resolved site, as JSON.
 pub(crate) const SITE_DOCUMENT: &str = "site.json";
@@ -65,23 +65,6 @@ impl BundleArgs {
     /// Checks every byte and signature. Nothing is used before this has succeeded.
     pub(crate) fn verify(&self) -> Result<Verified, Failure> {
         verify_with(&self.bundle, &self.trust)
-    }
-
-    /// The same on site, where the site's own policy must hold, too. Gives what the site remembers, with a policy that was given taken in.
-    pub(crate) fn verify_on_site(&self, state: &Path) -> Result<(Verified, Memory), Failure> {
-        let given = self.trust.given()?;
-        let untrusted = open(&self.bundle)?;
-        let mut memory = Memory::open(state, untrusted.name())?;
-        given.iter().try_for_each(|given| memory.adopt(given))?;
-        let site = memory.keys()?;
-        let given = given.as_ref().map(Trust::keys);
-        let first = site.as_ref().or(given).ok_or_else(trust::nothing_given)?;
-        let bundle = verify(untrusted, first)?;
-        if let Some(keys) = given {
-            bundle.hold_to(keys).map_err(refused)?;
-            memory.first(keys)?;
-        }
-        Ok((bundle, memory))
     }
 }
 

@@ -13,6 +13,7 @@ mod screen;
 mod secrets;
 mod signer;
 mod site;
+mod trust;
 mod verbs;
 
 use std::process::ExitCode;
@@ -33,10 +34,14 @@ enum Verb {
     Check(verbs::check::Args),
     /// Pin every artifact that the site needs, by digest
     Lock(verbs::lock::Args),
-    /// Build and sign the bundle that the lock describes
+    /// Build the bundle that the lock describes, and sign it
     Build(verbs::build::Args),
     /// Make a signing key, its private half encrypted by a passphrase
     Keygen(verbs::keygen::Args),
+    /// Add signatures to a bundle, or to a change of a policy
+    Sign(verbs::sign::Args),
+    /// Say whose signatures count on a site, and change that
+    Policy(verbs::policy::Args),
     /// Check every byte and signature of a bundle
     Verify(verbs::verify::Args),
     /// Show what a bundle holds
@@ -61,6 +66,8 @@ fn main() -> ExitCode {
         Verb::Lock(args) => verbs::lock::run(&args),
         Verb::Build(args) => verbs::build::run(&args),
         Verb::Keygen(args) => verbs::keygen::run(&args),
+        Verb::Sign(args) => verbs::sign::run(&args),
+        Verb::Policy(args) => verbs::policy::run(&args),
         Verb::Verify(args) => verbs::verify::run(&args),
         Verb::Inspect(args) => verbs::inspect::run(&args),
         Verb::Plan(args) => verbs::plan::run(&args),

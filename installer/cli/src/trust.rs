@@ -1,22 +1,12 @@
-//! Whose signatures count: what is given with `--trust`, and what the site holds to already.
-//!
-//! - `--trust` names public keys, or one policy file.
-//! - A site's policy and its memory of accepted bundles lie in the controller's state folder ([`Memory`]) and on every host of the site.
-//! - What is given never takes the place of what the site holds to: a bundle must satisfy both. Only a policy that goes on from the site's own,
-//!   signed by its keys, takes its place.
+//! Whose signatures count: `--trust` names public keys, or one policy file.
 
-use std::io::Write as _;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use fs_err as fs;
-use qiji_bundle::{Class, PolicyError, PolicyFile, SiteTrust, TrustError, TrustedKeys};
+use qiji_bundle::{Class, PolicyError, PolicyFile, TrustedKeys};
 
 use crate::failure::{Classify, Failure, Kind};
-
-/// What the controller is called where places are compared.
-const CONTROLLER: &str = "this controller";
 
 /// Keys, or a policy, that a bundle is held to.
 #[derive(Debug, Clone, Args)]
@@ -48,6 +38,16 @@ impl Trust {
 }
 
 impl TrustArgs {
+    /// As if these files had been named.
+    pub(crate) const fn of(files: Vec<PathBuf>) -> Self {
+        Self { files, threshold: None }
+    }
+
+    /// The files that were named.
+    pub(crate) fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
     /// What was given, if anything.
     pub(crate) fn given(&self) -> Result<Option<Trust>, Failure> {
         let Some(first) = self.files.first() else { return Ok(None) };
@@ -96,12 +96,6 @@ pub(crate) fn policy_failure(error: &PolicyError, path: &Path) -> Failure {
     }
 }
 
-/// The site refuses.
-#[allow(clippy::needless_pass_by_value, reason = "it is given away by map_err")]
-pub(crate) fn refused(error: TrustError) -> Failure {
-    Failure::from_error(kind(error.class()), &error).hint(error.hint())
-}
-
 /// The kind of a failure of a class.
 pub(crate) const fn kind(class: Class) -> Kind {
     match class {
@@ -117,59 +111,4 @@ pub(crate) fn is_policy(path: &Path) -> Result<bool, Failure> {
     let mut first = [0];
     let count = fs::File::open(path).and_then(|mut file| file.read(&mut first)).input()?;
     Ok(count == 1 && first[0] == b'{')
-}
-
-/// What the controller remembers of a site: `STATE/sites/NAME/trust.json`.
-#[derive(Debug, Clone)]
-pub(crate) struct Memory {
-    path: PathBuf,
-    /// Policy and accepted bundles.
-    pub(crate) trust: SiteTrust,
-}
-
-impl Memory {
-    /// Reads it; empty for a site that is new here. `site` has the form of a bundle's name, and so cannot lead out of the folder.
-    pub(crate) fn open(state: &Path, site: &str) -> Result<Self, Failure> {
-        let path = state.join("sites").join(site).join("trust.json");
-        let trust = match fs::read_to_string(&path) {
-            Ok(text) => SiteTrust::parse(&path.display().to_string(), &text).map_err(refused)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => SiteTrust::default(),
-            Err(error) => return Err(Failure::from_error(Kind::Failed, &error)),
-        };
-        Ok(Self { path, trust })
-    }
-
-    /// Takes in a policy that was given, if it is the site's or goes on from it.
-    pub(crate) fn adopt(&mut self, given: &Trust) -> Result<(), Failure> {
-        match given {
-            Trust::Policy(policy, _) => {
-                self.trust.adopt(CONTROLLER, "--trust", (**policy).clone()).map_err(refused)
-            }
-            Trust::Keys(_) => Ok(()),
-        }
-    }
-
-    /// Takes in what a host remembers.
-    pub(crate) fn merge(&mut self, host: &str, text: &str) -> Result<(), Failure> {
-        let place = format!("host {host}");
-        let theirs = SiteTrust::parse(&place, text).map_err(refused)?;
-        self.trust.merge(CONTROLLER, &place, theirs).map_err(refused)
-    }
-
-    /// What bundles are held to, if the site holds to anything yet.
-    pub(crate) fn keys(&self) -> Result<Option<TrustedKeys>, Failure> {
-        let keys = self.trust.policy.as_ref().map(PolicyFile::trusted).transpose();
-        keys.map_err(|error| policy_failure(&error, &self.path))
-    }
-
-    /// Keeps it: beside its place first, then at its place at once.
-    pub(crate) fn save(&self) -> Result<(), Failure> {
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).failed()?;
-        let mut file = tempfile::NamedTempFile::new_in(folder).failed()?;
-        file.write_all(self.trust.to_text().as_bytes()).failed()?;
-        file.as_file().sync_all().failed()?;
-        file.persist(&self.path).failed()?;
-        fs::File::open(folder).and_then(|folder| folder.sync_all()).failed()
-    }
 }

@@ -1,6 +1,6 @@
-//! `qiji build SITE.kdl --output FILE --key KEY`: the bundle that the lock describes.
+//! `qiji build SITE.kdl --output FILE --key KEY`: the bundle that the lock describes. With `--unsigned` it waits for `qiji sign`.
 //!
-//! 1. The key is opened first: a wrong passphrase must not cost a build.
+//! 1. Keys are opened first: a wrong passphrase must not cost a build.
 //! 2. The lock is read (or made, where a caller asks for that) and held to the site.
 //! 3. What it names is fetched, put together, and written as one signed file.
 
@@ -19,8 +19,11 @@ use crate::failure::{Classify, Failure, Kind};
 use crate::folders::StoreArgs;
 use crate::inputs::{self, LOCK_DOCUMENT, Meter, SITE_DOCUMENT, SITE_FILE_DOCUMENT};
 use crate::screen::size;
-use crate::signer::SignerArgs;
-use crate::verbs::lock;
+use crate::signer::SignersArgs;
+use crate::verbs::{lock, sign};
+
+/// The channel of a bundle that nothing else is said of.
+pub(crate) const CHANNEL: &str = "stable";
 
 /// Arguments of `qiji build`.
 #[derive(Debug, clap::Args)]
@@ -35,7 +38,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
     #[command(flatten)]
-    signer: SignerArgs,
+    signers: SignersArgs,
+    /// Do not sign it: keys are on another machine, see `qiji sign`
+    #[arg(long, conflicts_with = "keys")]
+    unsigned: bool,
+    /// Channel that it is released to; the sites' policies may allow some only
+    #[arg(long, value_name = "NAME", default_value = CHANNEL)]
+    channel: String,
     #[command(flatten)]
     artifacts: ArtifactArgs,
     #[command(flatten)]
@@ -44,7 +53,11 @@ pub(crate) struct Args {
 
 /// Builds the bundle.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let key = args.signer.load()?;
+    if args.signers.is_empty() && !args.unsigned {
+        let failure = Failure::new(Kind::Input, "nothing says how the bundle is to be signed");
+        return Err(failure.hint("name a key with --key, or say --unsigned and sign it later with `qiji sign`"));
+    }
+    let keys = args.signers.load()?;
     let lock = args.lock.clone().unwrap_or_else(|| inputs::lock_path(&args.site));
     let order = Order {
         site: &args.site,
@@ -52,8 +65,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         output: &args.output,
         store: &args.store.folder(),
         folders: args.artifacts.folders(),
+        channel: &args.channel,
     };
-    build(&order, &key)
+    build(&order, &keys)
 }
 
 /// What is to be built.
@@ -68,10 +82,12 @@ pub(crate) struct Order<'a> {
     pub(crate) store: &'a Path,
     /// Folders with artifacts.
     pub(crate) folders: &'a [PathBuf],
+    /// Channel that it is released to.
+    pub(crate) channel: &'a str,
 }
 
-/// Builds and signs a bundle.
-pub(crate) fn build(order: &Order<'_>, key: &SigningKey) -> Result<(), Failure> {
+/// Builds a bundle and signs it with the keys, if there are any.
+pub(crate) fn build(order: &Order<'_>, keys: &[SigningKey]) -> Result<(), Failure> {
     let (checked, site_text) = inputs::site_file(order.site)?;
     let site = &checked.site;
     let lock = match order.lock {
@@ -89,6 +105,7 @@ pub(crate) fn build(order: &Order<'_>, key: &SigningKey) -> Result<(), Failure> 
         assembled.map_err(|errors| Failure::rendered(Kind::Failed, format!("error: {errors}")))?;
 
     let mut spec = contents(site, assembled);
+    order.channel.clone_into(&mut spec.channel);
     spec.documents = vec![
         (SITE_DOCUMENT.to_owned(), serde_json::to_vec(site).failed()?),
         (SITE_FILE_DOCUMENT.to_owned(), site_text.into_bytes()),
@@ -96,12 +113,18 @@ pub(crate) fn build(order: &Order<'_>, key: &SigningKey) -> Result<(), Failure> 
     ];
     let mut meter = Meter::new("writing");
     let source = StoreBlobs(fetcher.store());
+    let signers: Vec<&SigningKey> = keys.iter().collect();
     let written =
-        qiji_bundle::write(&spec, &source, &[key], order.output, &mut |progress| meter.show(progress))
-            .failed()?;
+        qiji_bundle::write(&spec, &source, &signers, order.output, &mut |progress| meter.show(progress))
+            .map_err(sign::not_written)?;
     drop(meter);
     println!("{}: {}, root {}", order.output.display(), size(written.size), written.root);
-    println!("signed by {}", key.public().id());
+    for key in keys {
+        println!("signed by {} ({})", key.public().id(), key.public().kind());
+    }
+    if keys.is_empty() {
+        println!("not signed yet: see `qiji sign`");
+    }
     Ok(())
 }
 
@@ -124,6 +147,8 @@ fn contents(site: &Site, assembled: Assembled) -> BundleSpec {
     BundleSpec {
         name: site.name.clone(),
         version: site.version.to_string(),
+        edition: site.edition.clone(),
+        channel: String::new(),
         images: images.collect(),
         packages: packages.collect(),
         documents: Vec::new(),

@@ -1,8 +1,8 @@
-//! `qiji keygen --output KEY`: a new signing key.
+//! `qiji keygen --output KEY`: a new signing key, Ed25519 or SM2.
 
 use std::path::PathBuf;
 
-use qiji_bundle::{Passphrase, SigningKey};
+use qiji_bundle::{KeyKind, Passphrase, SigningKey};
 
 use crate::failure::{Classify, Failure};
 use crate::passphrase::PassphraseArgs;
@@ -13,6 +13,9 @@ pub(crate) struct Args {
     /// File for the private key; the public one goes beside it, as KEY.pub
     #[arg(long, value_name = "KEY")]
     output: PathBuf,
+    /// Kind of the key: ed25519, or sm2 (with SM3)
+    #[arg(long, value_name = "KIND", default_value_t = KeyKind::Ed25519)]
+    kind: KeyKind,
     #[command(flatten)]
     passphrase: PassphraseArgs,
 }
@@ -21,9 +24,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let text = args.passphrase.choose(&args.output.display().to_string())?;
     let passphrase = Passphrase::new(text.to_string()).input()?;
-    let public = SigningKey::generate().failed()?.save(&args.output, &passphrase).input()?;
+    let public = SigningKey::generate_kind(args.kind).failed()?.save(&args.output, &passphrase).input()?;
     println!("private key {} (keep it, and its passphrase, apart from the bundles)", args.output.display());
     println!("public key  {}.pub", args.output.display());
-    println!("key id      {}", public.id());
+    println!("key id      {} ({})", public.id(), public.kind());
     Ok(())
 }

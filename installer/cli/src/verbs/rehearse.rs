@@ -26,6 +26,7 @@ use crate::failure::{Classify, Failure, Kind};
 use crate::folders::StoreArgs;
 use crate::inputs::{self, SITE_DOCUMENT};
 use crate::signer::SignerArgs;
+use crate::trust::TrustArgs;
 use crate::verbs::build;
 
 /// Payload type of the signed report.
@@ -40,8 +41,8 @@ pub(crate) struct Args {
     /// The bundle to rehearse; without it, one is locked and built
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
-    /// Public key that the bundle must be signed with; the signing key's own unless given
-    #[arg(long, value_name = "KEY.pub")]
+    /// Public key that the bundle must be signed with, or a policy file; the signing key's own unless given
+    #[arg(long, value_name = "FILE")]
     trust: Vec<PathBuf>,
     /// File for the report; its signed form goes beside it, as REPORT.dsse
     #[arg(long, value_name = "REPORT", default_value = "rehearsal.json")]
@@ -87,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         None => build_one(args, &key, scratch.path())?,
     };
     let trust = trusted(args, &key, scratch.path())?;
-    let bundle = inputs::verify_with(&bundle_file, &trust)?;
+    let bundle = inputs::verify_with(&bundle_file, &TrustArgs::of(trust.clone()))?;
     same_site(&bundle, &checked.site)?;
 
     let stage = Stage::start(&checked.site, &bundle_file, &trust, scratch.path())?;
@@ -127,8 +128,9 @@ fn build_one(args: &Args, key: &qiji_bundle::SigningKey, scratch: &Path) -> Resu
             output: &output,
             store: &args.store.folder(),
             folders: &[],
+            channel: build::CHANNEL,
         },
-        key,
+        std::slice::from_ref(key),
     )?;
     Ok(output)
 }
