@@ -73,6 +73,7 @@ pub fn gather(host: &Host) -> Result<Facts, Fault> {
         features: features(root)?,
         leftovers: if installed_site.is_some() { Vec::new() } else { leftovers(root) },
         installed_site,
+        trust: root::read_text(&root.known(qiji_plan::paths::TRUST))?,
     })
 }
 

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Number of this protocol. Grows with every change that the other side would misread.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// Longest frame in bytes, without its length.
 pub const FRAME_LIMIT: usize = 1 << 20;
 /// Most bytes of a blob in one frame.

@@ -10,6 +10,7 @@ use qiji_blueprint::{Catalogue, Checked, Faults};
 use qiji_bundle::{Progress, TrustedKeys, Untrusted, Verified, VerifyError};
 
 use crate::failure::{Classify, Failure, Kind};
+use crate::memory::Memory;
 use crate::screen::size;
 use crate::trust::{self, TrustArgs};
 
@@ -65,6 +66,19 @@ impl BundleArgs {
     /// Checks every byte and signature. Nothing is used before this has succeeded.
     pub(crate) fn verify(&self) -> Result<Verified, Failure> {
         verify_with(&self.bundle, &self.trust)
+    }
+
+    /// The same on site, where the site's own policy must hold, too.
+    pub(crate) fn verify_on_site(&self, state: &Path) -> Result<(Verified, Memory), Failure> {
+        let given = self.trust.given()?;
+        let untrusted = open(&self.bundle)?;
+        let memory = Memory::open(state, untrusted.name(), given)?;
+        let all = memory.keys()?;
+        let bundle = verify(untrusted, &all[0])?;
+        for keys in &all[1..] {
+            bundle.hold_to(keys).map_err(refused)?;
+        }
+        Ok((bundle, memory))
     }
 }
 

@@ -7,6 +7,7 @@ mod cluster;
 mod failure;
 mod folders;
 mod inputs;
+mod memory;
 mod passphrase;
 mod runner;
 mod screen;

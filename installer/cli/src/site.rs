@@ -2,7 +2,8 @@
 //!
 //! 1. The bundle is verified whole before anything else ([`SiteArgs::open`]): no host is spoken to with a bundle that does not hold.
 //! 2. Hosts are connected, all at once, and looked at ([`OnSite::look`]).
-//! 3. Findings of all hosts come together ([`OnSite::findings`]); a blocker ends the verb before anything is changed.
+//! 3. What they remember of trust is taken in, and the site takes the bundle or refuses it ([`OnSite::accept`]).
+//! 4. Findings of all hosts come together ([`OnSite::findings`]); a blocker ends the verb before anything is changed.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use qiji_plan::{
 use crate::failure::{Failure, Kind};
 use crate::folders::StateArgs;
 use crate::inputs::{self, AccessArgs, BundleArgs};
+use crate::memory::Memory;
 use crate::secrets::Asked;
 
 /// Time for reaching a host and logging in.
@@ -38,12 +40,22 @@ pub(crate) struct SiteArgs {
     state: StateArgs,
 }
 
+/// Leave for an older bundle.
+#[derive(Debug, clap::Args)]
+pub(crate) struct OlderArgs {
+    /// Take this version though the site has accepted a newer one; it must be the bundle's
+    #[arg(long, value_name = "VERSION")]
+    accept_older: Option<String>,
+}
+
 /// A site that can be worked on.
 pub(crate) struct OnSite {
     /// The site, with the caller's ways to log in.
     pub(crate) site: Site,
     /// The bundle; every byte of it has been checked.
     pub(crate) bundle: Verified,
+    /// What the controller remembers of the site.
+    pub(crate) memory: Memory,
     /// The installer's state folder.
     pub(crate) state: PathBuf,
     /// Makes connections.
@@ -55,9 +67,13 @@ pub(crate) struct OnSite {
 impl SiteArgs {
     /// Verifies the bundle and makes ready to reach its site's hosts.
     pub(crate) fn open(&self) -> Result<OnSite, Failure> {
-        let bundle = self.bundle.verify()?;
-        let site = self.access.apply(inputs::site_of(&bundle)?);
         let state = self.state.folder();
+        let (bundle, memory) = self.bundle.verify_on_site(&state)?;
+        let site = self.access.apply(inputs::site_of(&bundle)?);
+        if site.name != bundle.name() {
+            let text = format!("the bundle is named {} and holds site {}", bundle.name(), site.name);
+            return Err(Failure::new(Kind::Input, text).hint("build it with `qiji build`"));
+        }
         let options = SshOptions {
             known_hosts: state.join("known_hosts"),
             accept_new: self.access.accept_host_keys,
@@ -65,7 +81,7 @@ impl SiteArgs {
         };
         let connector = Arc::new(SshConnector::new(&site, &bundle, Arc::new(Asked::default()), options));
         let fleet = Arc::new(Fleet::new(Arc::clone(&connector) as _, FleetOptions::default()));
-        Ok(OnSite { site, bundle, state, connector, fleet })
+        Ok(OnSite { site, bundle, memory, state, connector, fleet })
     }
 }
 
@@ -92,6 +108,22 @@ impl OnSite {
         let facts = self.fleet.facts(&[host.to_owned()]).await.remove(host);
         let facts = facts.unwrap_or_else(|| Err(StepFailure::new("it was not asked")));
         Answer { facts: facts.map_err(|failure| words(&failure)), asked_ms, answered_ms: unix_ms() }
+    }
+
+    /// Requires that the site takes the bundle, by all that controller and hosts remember, and gives what they shall remember from now on.
+    pub(crate) fn accept(
+        &self,
+        answers: &BTreeMap<String, Answer>,
+        older: &OlderArgs,
+    ) -> Result<Memory, Failure> {
+        let mut memory = self.memory.clone();
+        for (host, answer) in answers {
+            if let Ok(Facts { trust: Some(text), .. }) = &answer.facts {
+                memory.merge(host, text)?;
+            }
+        }
+        memory.accept(&self.bundle, older.accept_older.as_deref())?;
+        Ok(memory)
     }
 
     /// What is wrong or odd with the hosts, all of it.

@@ -43,11 +43,6 @@ impl TrustArgs {
         Self { files, threshold: None }
     }
 
-    /// The files that were named.
-    pub(crate) fn files(&self) -> &[PathBuf] {
-        &self.files
-    }
-
     /// What was given, if anything.
     pub(crate) fn given(&self) -> Result<Option<Trust>, Failure> {
         let Some(first) = self.files.first() else { return Ok(None) };

@@ -487,5 +487,6 @@ fn facts(host: &str) -> Facts {
         features: Vec::new(),
         leftovers: Vec::new(),
         installed_site: None,
+        trust: None,
     }
 }

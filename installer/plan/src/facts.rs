@@ -49,6 +49,8 @@ pub struct Facts {
     pub leftovers: Vec<String>,
     /// Name of the site that qiji installed here before.
     pub installed_site: Option<String>,
+    /// What the host remembers of trust ([`crate::paths::TRUST`]), as it was written there.
+    pub trust: Option<String>,
 }
 
 /// How control groups are mounted at `/sys/fs/cgroup`.

@@ -13,6 +13,7 @@ pub mod reset;
 #[cfg(test)]
 mod testing;
 pub mod text;
+pub mod trust;
 
 pub use action::{Action, BlobRef, Condition, Content, ImportedImage, StepId};
 pub use error::{PlanError, PlanErrors};
@@ -23,3 +24,4 @@ pub use plan::{Plan, Step};
 pub use preflight::{Answer, ChipNeeds, Finding, Measure, Severity, preflight};
 pub use reset::reset_plan;
 pub use text::render_text;
+pub use trust::remembering;

@@ -10,6 +10,8 @@ pub const BIN: &str = "/opt/qiji/bin";
 pub const CNI_BIN: &str = "/opt/qiji/cni";
 /// The agent's staging store of blobs.
 pub const BLOBS: &str = "/var/lib/qiji/blobs";
+/// Policy and accepted bundles, where the agent keeps its own things.
+pub const TRUST: &str = "/var/lib/qiji/trust.json";
 /// Configuration that belongs to qiji itself.
 pub const CONFIG: &str = "/etc/qiji";
 /// Manifests that were applied.

@@ -140,6 +140,7 @@ pub(crate) fn facts_of(node: &Node) -> Facts {
             .into(),
         leftovers: vec![],
         installed_site: None,
+        trust: None,
     }
 }
 

@@ -55,7 +55,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if args.signers.is_empty() && !args.unsigned {
         let failure = Failure::new(Kind::Input, "nothing says how the bundle is to be signed");
-        return Err(failure.hint("name a key with --key, or say --unsigned and sign it later with `qiji sign`"));
+        return Err(
+            failure.hint("name a key with --key, or say --unsigned and sign it later with `qiji sign`")
+        );
     }
     let keys = args.signers.load()?;
     let lock = args.lock.clone().unwrap_or_else(|| inputs::lock_path(&args.site));

@@ -2,8 +2,8 @@
 //!
 //! 1. The bundle is verified, byte by byte.
 //! 2. The site is locked against a second installer.
-//! 3. All hosts are looked at; a blocker ends it here.
-//! 4. The plan is made and told.
+//! 3. All hosts are looked at; a blocker, or a newer bundle that the site has accepted, ends it here.
+//! 4. The plan is made and told; from now on the site remembers the bundle as accepted.
 //! 5. The engine carries it out; what happened is told once more at the end.
 
 use qiji_engine::{RunReport, SiteLock, SiteState, Work};
@@ -14,13 +14,15 @@ use crate::artifacts::runtime;
 use crate::failure::{Classify, Failure};
 use crate::runner::{self, Told};
 use crate::screen::Style;
-use crate::site::{self, OnSite, SiteArgs};
+use crate::site::{self, OlderArgs, OnSite, SiteArgs};
 
 /// Arguments of `qiji install`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     site: SiteArgs,
+    #[command(flatten)]
+    older: OlderArgs,
     /// Give events as JSON lines
     #[arg(long)]
     json: bool,
@@ -34,7 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let typical = Typical::from_events(&state.last_run().unwrap_or_default());
     let style = Style::choose(args.json);
     let runtime = runtime()?;
-    let outcome = runtime.block_on(install(&on_site, &lock, style, typical));
+    let outcome = runtime.block_on(install(&on_site, args, &lock, style, typical));
     runtime.block_on(on_site.fleet.close());
     let (report, told) = outcome?;
     runner::conclude(&on_site.site, &report, &told, style, "the cluster is up")
@@ -42,13 +44,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 async fn install(
     on_site: &OnSite,
+    args: &Args,
     lock: &SiteLock,
     style: Style,
     typical: Typical,
 ) -> Result<(RunReport, Told), Failure> {
     let answers = on_site.look().await;
+    let memory = on_site.accept(&answers, &args.older)?;
     site::judge(&on_site.findings(&answers))?;
     let plan = install_plan(&on_site.site, &on_site.inventory(), &site::facts_of(answers)).input()?;
+    let plan = qiji_plan::remembering(plan, &memory.text());
+    memory.save()?;
     if style != Style::Json {
         tell(&plan);
     }

@@ -7,13 +7,15 @@ use qiji_plan::{Plan, StepId, install_plan, render_text};
 
 use crate::artifacts::runtime;
 use crate::failure::{Classify, Failure, Kind};
-use crate::site::{self, OnSite, SiteArgs};
+use crate::site::{self, OlderArgs, OnSite, SiteArgs};
 
 /// Arguments of `qiji plan`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     site: SiteArgs,
+    #[command(flatten)]
+    older: OlderArgs,
     /// End with status 3 when there is something to do
     #[arg(long)]
     check: bool,
@@ -26,7 +28,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let on_site = args.site.open()?;
     let runtime = runtime()?;
-    let planned = runtime.block_on(plan(&on_site));
+    let planned = runtime.block_on(plan(&on_site, args));
     runtime.block_on(on_site.fleet.close());
     let (plan, pending) = planned?;
     if args.json {
@@ -41,10 +43,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn plan(on_site: &OnSite) -> Result<(Plan, BTreeSet<StepId>), Failure> {
+async fn plan(on_site: &OnSite, args: &Args) -> Result<(Plan, BTreeSet<StepId>), Failure> {
     let answers = on_site.look().await;
+    let memory = on_site.accept(&answers, &args.older)?;
     site::judge(&on_site.findings(&answers))?;
     let plan = install_plan(&on_site.site, &on_site.inventory(), &site::facts_of(answers)).input()?;
+    let plan = qiji_plan::remembering(plan, &memory.text());
     let survey = on_site.engine().survey(plan.clone()).await.failed()?;
     Ok((plan.clone(), pending(&plan, &survey)))
 }

@@ -131,7 +131,10 @@ fn propose(args: &Propose) -> Result<(), Failure> {
     let output = args.output.as_ref().unwrap_or(&args.policy);
     write_policy(output, &file.to_text())?;
     print!("{file}");
-    println!("not in force yet: have the keys of the policy before it sign it with `qiji sign {}`", output.display());
+    println!(
+        "not in force yet: have the keys of the policy before it sign it with `qiji sign {}`",
+        output.display()
+    );
     Ok(())
 }
 
@@ -139,7 +142,8 @@ fn show(args: &Show) -> Result<(), Failure> {
     let file = trust::load_policy(&args.policy)?;
     let fault = file.trusted().err();
     if args.json {
-        let answer = serde_json::json!({ "ok": fault.is_none(), "policy": file.last(), "signers": file.signers() });
+        let answer =
+            serde_json::json!({ "ok": fault.is_none(), "policy": file.last(), "signers": file.signers() });
         println!("{answer:#}");
     } else {
         print!("{file}");
@@ -153,7 +157,9 @@ impl Wanted {
             let key = PublicKey::load(Path::new(path)).input()?;
             if policy.keys.insert(name.clone(), PolicyKey::from(key)).is_some() {
                 let text = format!("there is a key `{name}` already");
-                return Err(Failure::new(Kind::Input, text).hint("remove it by --remove-key, or take another name"));
+                return Err(
+                    Failure::new(Kind::Input, text).hint("remove it by --remove-key, or take another name")
+                );
             }
         }
         for (edition, kinds) in &self.editions {
@@ -168,7 +174,9 @@ impl Wanted {
 }
 
 fn kinds_of(text: &str) -> Result<BTreeSet<KeyKind>, Failure> {
-    text.split(',').map(|word| word.parse().map_err(|fault: String| Failure::new(Kind::Input, fault))).collect()
+    text.split(',')
+        .map(|word| word.parse().map_err(|fault: String| Failure::new(Kind::Input, fault)))
+        .collect()
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

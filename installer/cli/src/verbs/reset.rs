@@ -44,6 +44,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let outcome = runtime.block_on(reset(&on_site, &lock, style));
     runtime.block_on(on_site.fleet.close());
     let (report, told, unreached) = outcome?;
+    if report.is_ok() {
+        let mut memory = on_site.memory.clone();
+        memory.forget_accepted();
+        memory.save()?;
+    }
     runner::conclude(&on_site.site, &report, &told, style, "each host is as it was")?;
     if unreached.is_empty() {
         return Ok(());

@@ -47,7 +47,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 fn sign_bundle(file: &Path, keys: &[&SigningKey], output: &Path) -> Result<(), Failure> {
     let mut meter = Meter::new("checking");
-    let whole = inputs::open(file)?.check_bytes(&mut |progress| meter.show(progress)).map_err(inputs::refused)?;
+    let whole =
+        inputs::open(file)?.check_bytes(&mut |progress| meter.show(progress)).map_err(inputs::refused)?;
     let mut meter = Meter::new("writing");
     qiji_bundle::sign(&whole, keys, output, &mut |progress| meter.show(progress)).map_err(not_written)?;
     drop(meter);
