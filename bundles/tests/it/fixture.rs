@@ -97,8 +97,8 @@ pub(crate) fn sample() -> (BundleSpec, Store) {
         package("agent", "0.1.0", &[], store.add(RAW_FILE, b"\x7fELF agent")),
     ];
     let documents = vec![
-        ("site".to_owned(), b"site \"demo\"\n".to_vec()),
-        ("lock".to_owned(), b"lock \"demo\"\n".to_vec()),
+        ("site.kdl".to_owned(), b"site \"demo\"\n".to_vec()),
+        ("site.lock".to_owned(), b"lock \"demo\"\n".to_vec()),
     ];
     let spec = BundleSpec {
         name: "demo".to_owned(),

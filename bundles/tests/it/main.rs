@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a fixture that cannot be made fails its test")]
 
 mod attacks;
+mod by_hand;
 mod fixture;
 mod flips;
 mod keys;

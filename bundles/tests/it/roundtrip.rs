@@ -36,7 +36,7 @@ fn the_sample_comes_back() {
     assert_eq!(packages, ["agent", "kubernetes"]);
     assert_eq!(bundle.package("kubernetes", Arch::Amd64).unwrap().roles, [Role::ControlPlane, Role::Worker]);
     assert!(bundle.package("kubernetes", Arch::Arm64).is_none());
-    assert_eq!(bundle.document("site").unwrap().unwrap(), b"site \"demo\"\n");
+    assert_eq!(bundle.document("site.kdl").unwrap().unwrap(), b"site \"demo\"\n");
     assert!(bundle.document("nothing").unwrap().is_none());
     for (digest, bytes) in &store.0 {
         assert_eq!(read_all(bundle.blob(digest).unwrap()), *bytes);
@@ -197,7 +197,7 @@ fn all_faults_of_a_spec_are_told_at_once() {
     let bench = Bench::new();
     let (mut spec, store) = sample();
     spec.name = "../demo".to_owned();
-    spec.documents.push(("site".to_owned(), vec![]));
+    spec.documents.push(("site.kdl".to_owned(), vec![]));
     spec.packages.push(spec.packages[0].clone());
     spec.images[0].name = "no tag".to_owned();
     let error = qiji_bundle::write(&spec, &store, &[&bench.key], &bench.path("x"), &mut |_| ()).unwrap_err();
