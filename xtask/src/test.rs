@@ -2,7 +2,7 @@
 //!
 //! 1. Format, lints, licences.
 //! 2. Unit, property and integration tests of every crate.
-//! 3. The whole-system scenarios, over the product as it is released. `--all` adds those that take long.
+//! 3. The whole-system scenarios, over the product as it is released. `--all` adds those that take long, and the tests that need cosign.
 
 use std::process::Command;
 
@@ -58,6 +58,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             },
         )?;
     }
+    if options.all && options.scenario.is_none() {
+        whole &= lines(&mut with_cosign()?, |line| tally.read(line))?;
+    }
     demo::build_product()?;
     whole &= lines(&mut scenarios(options), |line| tally.read(line))?;
     println!("\n{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.ignored);
@@ -71,6 +74,16 @@ fn rules() -> Result<()> {
         run_program(cargo().args(["deny", "--offline", "check", "licenses", "bans", "sources"]))?;
     }
     Ok(())
+}
+
+/// The documented commands, run with the real cosign.
+fn with_cosign() -> Result<Command> {
+    let folders =
+        std::iter::once(setup::cosign()?).chain(std::env::split_paths(&setup::path()).collect::<Vec<_>>());
+    let mut command = cargo();
+    command.args(["test", "--package", "qiji-bundle", "--test", "it", "--", "--ignored", "cosign"]);
+    command.env("PATH", std::env::join_paths(folders)?);
+    Ok(command)
 }
 
 fn scenarios(options: &Options) -> Command {
