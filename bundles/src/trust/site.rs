@@ -48,7 +48,7 @@ pub enum TrustError {
         reason: String,
     },
     /// Policies that do not follow on each other.
-    #[error("the policy of {left} and the policy of {right} do not follow on each other")]
+    #[error("the policy of {right} does not go on from the policy of {left}")]
     OtherPolicy {
         /// One place.
         left: String,

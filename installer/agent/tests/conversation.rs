@@ -112,6 +112,22 @@ async fn facts_of_the_host_come_back() {
 }
 
 #[tokio::test]
+async fn what_a_host_remembers_of_trust_comes_back_until_a_reset() {
+    let root = tempfile::tempdir().unwrap();
+    let (_child, client) = connect(root.path()).await;
+    client.lock("r1", "site").await.unwrap();
+    for text in ["{\"accepted\":{}}\n", "{\"accepted\":{\"x\":1}}\n"] {
+        assert_ne!(client.facts().await.unwrap().trust.as_deref(), Some(text));
+        let (path, content) = (qiji_plan::paths::TRUST.to_owned(), Content::plain(text));
+        let keep = step("trust", Action::File { path, mode: 0o600, content });
+        assert!(apply(&client, &keep).await.unwrap());
+        assert_eq!(client.facts().await.unwrap().trust.as_deref(), Some(text));
+    }
+    apply(&client, &step("undo", Action::Undo)).await.unwrap();
+    assert_eq!(client.facts().await.unwrap().trust, None);
+}
+
+#[tokio::test]
 async fn a_blob_is_gone_on_with_and_a_wrong_one_refused() {
     let root = tempfile::tempdir().unwrap();
     let bytes = noise(9 << 20);

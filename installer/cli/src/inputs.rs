@@ -73,11 +73,8 @@ impl BundleArgs {
         let given = self.trust.given()?;
         let untrusted = open(&self.bundle)?;
         let memory = Memory::open(state, untrusted.name(), given)?;
-        let all = memory.keys()?;
-        let bundle = verify(untrusted, &all[0])?;
-        for keys in &all[1..] {
-            bundle.hold_to(keys).map_err(refused)?;
-        }
+        let bundle = verify(untrusted, &memory.any_keys()?)?;
+        memory.hold(&bundle)?;
         Ok((bundle, memory))
     }
 }

@@ -15,7 +15,6 @@ use fs_err as fs;
 use qiji_bundle::{Policy, PolicyFile, SiteTrust, TrustError, TrustedKeys, Verified};
 
 use crate::failure::{Classify, Failure, Kind};
-use crate::inputs;
 use crate::trust::{self, Trust, kind, policy_failure};
 
 /// What the controller is called where places are compared.
@@ -45,16 +44,33 @@ impl Memory {
         Ok(Self { path, trust, given })
     }
 
-    /// Everything that a bundle must satisfy, as far as it is known here.
+    /// What a bundle must satisfy: what was given, else what the site holds to.
     ///
     /// # Errors
-    /// Nothing is known.
-    pub(crate) fn keys(&self) -> Result<Vec<TrustedKeys>, Failure> {
+    /// There is neither.
+    pub(crate) fn any_keys(&self) -> Result<TrustedKeys, Failure> {
+        match (&self.given, self.site_keys()?) {
+            (Some(given), _) => Ok(given.keys().clone()),
+            (None, Some(site)) => Ok(site),
+            (None, None) => Err(trust::nothing_given()),
+        }
+    }
+
+    /// What the site holds to, as far as it is known here.
+    fn site_keys(&self) -> Result<Option<TrustedKeys>, Failure> {
         let site = self.trust.policy.as_ref().map(PolicyFile::trusted).transpose();
-        let site = site.map_err(|error| policy_failure(&error, &self.path))?;
-        let given = self.given.as_ref().map(|given| given.keys().clone());
-        let all: Vec<_> = site.into_iter().chain(given).collect();
-        if all.is_empty() { Err(trust::nothing_given()) } else { Ok(all) }
+        site.map_err(|error| policy_failure(&error, &self.path))
+    }
+
+    /// Requires that the bundle satisfies what the site holds to, as far as it is known here.
+    pub(crate) fn hold(&self, bundle: &Verified) -> Result<(), Failure> {
+        let Some(keys) = self.site_keys()? else { return Ok(()) };
+        bundle.hold_to(&keys).map(drop).map_err(|error| {
+            let failure = Failure::from_error(kind(error.class()), &error);
+            failure.while_doing("the bundle does not satisfy the policy that the site holds to").hint(
+                "get one that does; the policy changes only by a file that its own keys have signed (see docs/trust.md)",
+            )
+        })
     }
 
     /// Takes in what a host remembers.
@@ -67,9 +83,7 @@ impl Memory {
     /// Requires that the site takes the bundle, now that all that could be asked have been, and remembers it. `older` is a version that is taken
     /// though a newer one was accepted.
     pub(crate) fn accept(&mut self, bundle: &Verified, older: Option<&str>) -> Result<(), Failure> {
-        for keys in self.keys()? {
-            bundle.hold_to(&keys).map_err(inputs::refused)?;
-        }
+        self.hold(bundle)?;
         self.trust.admit(bundle, older).map_err(refused)?;
         if let (None, Some(given)) = (&self.trust.policy, &self.given) {
             let first = PolicyFile::first(Policy::of_keys(given.keys()));

@@ -4,6 +4,7 @@ mod access;
 mod install;
 mod killed;
 mod refused;
+mod trust;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -16,6 +17,7 @@ fn main() {
         trial("keys_that_do_not_fit_are_refused", refused::keys),
         trial("bad_hosts_are_all_named_at_once", refused::bad_hosts),
         trial("an_unknown_and_a_changed_host_key_stop_the_host", refused::host_keys),
+        trial("a_site_holds_to_its_policy_and_refuses_an_older_bundle", trust::story),
         trial("every_way_to_log_in_leads_to_a_cluster", access::ways_in),
         trial("a_login_that_is_refused_is_told_and_leaves_no_trace", access::refused),
         trial("a_pinned_host_key_holds_and_another_is_refused", access::pinned),
