@@ -97,5 +97,6 @@ fn verifying_steps_back_a_few_times_whatever_the_bundle_holds() {
         assert!(medium.bytes() < 2 * written.size, "{} of {}", medium.bytes(), written.size);
         seen.push(medium.steps_back());
     }
-    assert!(seen[1] <= seen[0] && seen[1] <= 10, "{seen:?}");
+    // Where the signature lies among the blobs, by the digests of a new key each time, makes a difference of one or two.
+    assert!(seen.iter().all(|&steps| steps <= 10), "{seen:?}");
 }
