@@ -84,6 +84,8 @@ pub struct BundleSpec {
     pub packages: Vec<PackageEntry>,
     /// Name and bytes of documents.
     pub documents: Vec<(String, Vec<u8>)>,
+    /// Documents whose bytes come from the source, as they may be large.
+    pub files: Vec<DocumentEntry>,
 }
 
 /// What a blob belongs to.
@@ -207,6 +209,7 @@ impl Contents {
             packages: spec.packages.clone(),
             documents: spec.documents.iter().map(|(name, bytes)| document(name, bytes)).collect(),
         };
+        contents.documents.extend_from_slice(&spec.files);
         contents.sort();
         contents
     }

@@ -8,6 +8,8 @@
 //! 4. [`Untrusted::verify`] checks signatures against [`TrustedKeys`] and hashes every byte in one pass.
 //! 5. [`Verified`] gives out artifacts, and checks each blob again while it is read.
 //!
+//! What a site holds already need not be carried again: [`Inventory`], [`write_delta`], [`Delta`].
+//!
 //! Whose signatures count is said by keys, or by a [`Policy`]; what a site holds to and has accepted is its [`SiteTrust`].
 //!
 //! Guarantees: the same spec gives the same bytes whatever the order of its lists, and no byte of a bundle can change unnoticed: those that no
@@ -17,6 +19,7 @@
 //! Limits: a blob is below 8 GiB (the size field of a ustar header), a JSON document at most 4 MiB, a bundle at most 65,536 blobs.
 
 mod contents;
+mod delta;
 mod dsse;
 mod error;
 mod hash;
@@ -32,6 +35,10 @@ mod trust;
 mod write;
 
 pub use contents::{Blob, BundleSpec, DocumentEntry, ImageEntry, Owner, PackageEntry};
+pub use delta::{
+    Against, Delta, DeltaError, HeldBlob, HeldBundle, Inventory, Missing, OldBundles, RECIPE_DOCUMENT,
+    Rebuilt, WrittenDelta, delta_of, write_delta,
+};
 pub use dsse::{open_envelope, seal};
 pub use error::{Class, Fault, VerifyError, WriteError};
 pub use inspect::{

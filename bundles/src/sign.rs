@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use crate::Progress;
+use crate::dsse::Envelope;
 use crate::error::WriteError;
 use crate::key::SigningKey;
 use crate::read::Whole;
@@ -21,9 +22,13 @@ pub fn sign(
     out: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Written, WriteError> {
-    let contents = bundle.contents();
     let mut envelope = bundle.envelope().clone();
     envelope.sign(keys);
-    let members = members(contents, &mut Vec::new());
-    Plan::new(members, render::render(contents), &envelope).write(bundle, out, progress)
+    plan(bundle, &envelope).write(bundle, out, progress)
+}
+
+/// What has to be written for `bundle` to have this envelope.
+pub(crate) fn plan(bundle: &Whole, envelope: &Envelope) -> Plan<'static> {
+    let contents = bundle.contents();
+    Plan::new(members(contents, &mut Vec::new()), render::render(contents), envelope)
 }

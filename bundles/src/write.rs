@@ -50,12 +50,21 @@ pub fn write(
     out: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Written, WriteError> {
-    let contents = Contents::of(spec);
-    let members = gather(spec, &contents, source)?;
-    let rendered = render::render(&contents);
-    let mut envelope = Envelope::new(IN_TOTO, &rendered.about(&contents).statement(&spec.channel));
+    plan(spec, &Contents::of(spec), source, keys)?.write(source, out, progress)
+}
+
+/// What [`write()`] will write; `contents` are those of `spec`.
+pub(crate) fn plan<'a>(
+    spec: &'a BundleSpec,
+    contents: &Contents,
+    source: &dyn BlobSource,
+    keys: &[&SigningKey],
+) -> Result<Plan<'a>, WriteError> {
+    let members = gather(spec, contents, source)?;
+    let rendered = render::render(contents);
+    let mut envelope = Envelope::new(IN_TOTO, &rendered.about(contents).statement(&spec.channel));
     envelope.sign(keys);
-    Plan::new(members, rendered, &envelope).write(source, out, progress)
+    Ok(Plan::new(members, rendered, &envelope))
 }
 
 /// All members of a bundle but `oci-layout`, with what is known of them before anything is written.
@@ -136,8 +145,34 @@ impl<'a> Plan<'a> {
         Self { root: rendered.root.digest, blobs, index }
     }
 
+    /// A bundle whose blobs are known by digest and size alone, and all come from a source.
+    pub(crate) fn given(root: Digest, sizes: impl Iterator<Item = (Digest, u64)>, index: Vec<u8>) -> Self {
+        let member = |(digest, size)| (digest, Member { owner: Owner::Root, size, bytes: None });
+        Self { root, blobs: sizes.map(member).collect(), index }
+    }
+
+    /// Digest of the root index.
+    pub(crate) const fn root(&self) -> Digest {
+        self.root
+    }
+
+    /// Digest and size of each blob, in the file's order.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = (Digest, u64)> {
+        self.blobs.iter().map(|(digest, member)| (*digest, member.size))
+    }
+
+    /// The bytes of a blob that does not come from a source.
+    pub(crate) fn bytes(&self, digest: &Digest) -> Option<&[u8]> {
+        self.blobs.get(digest)?.bytes.as_deref()
+    }
+
+    /// The bytes of `index.json`.
+    pub(crate) fn index(&self) -> &[u8] {
+        &self.index
+    }
+
     /// Bytes of the finished file.
-    fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         let tail = [self.index.len(), LAYOUT.len()].map(|size| size as u64);
         let sizes = self.blobs.values().map(|member| member.size).chain(tail);
         sizes.map(|size| tar::BLOCK + size + tar::padding(size)).sum::<u64>() + tar::END

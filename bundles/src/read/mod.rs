@@ -139,6 +139,10 @@ impl Whole {
     pub(crate) fn envelope(&self) -> &Envelope {
         &self.bundle.parsed.envelope
     }
+
+    pub(crate) fn channel(&self) -> &str {
+        &self.bundle.parsed.channel
+    }
 }
 
 /// The bytes of a file that is whole; the writer compares each blob with its digest once more.
@@ -254,7 +258,7 @@ impl Verified {
         Inspection { verified: true, ..self.bundle.inspect(Some(trusted)) }
     }
 
-    fn contents(&self) -> &Contents {
+    pub(crate) fn contents(&self) -> &Contents {
         &self.bundle.parsed.contents
     }
 

@@ -108,6 +108,7 @@ pub(crate) fn sample() -> (BundleSpec, Store) {
         images,
         packages,
         documents,
+        ..BundleSpec::default()
     };
     (spec, store)
 }

@@ -3,6 +3,7 @@
 
 mod attacks;
 mod by_hand;
+mod delta;
 mod fixture;
 mod flips;
 mod keys;

@@ -150,10 +150,9 @@ fn contents(site: &Site, assembled: Assembled) -> BundleSpec {
         name: site.name.clone(),
         version: site.version.to_string(),
         edition: site.edition.clone(),
-        channel: String::new(),
         images: images.collect(),
         packages: packages.collect(),
-        documents: Vec::new(),
+        ..BundleSpec::default()
     }
 }
 
