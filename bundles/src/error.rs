@@ -43,7 +43,7 @@ pub struct VerifyError {
 
 impl fmt::Display for VerifyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.fault)
+        write!(f, "{}: {}", self.path.display(), plain(&self.fault.to_string()))
     }
 }
 
@@ -269,6 +269,17 @@ fn kinds(kinds: &[KeyKind]) -> String {
 
 fn channel_name(channel: &str) -> String {
     if channel.is_empty() { "no channel".to_owned() } else { format!("channel {channel}") }
+}
+
+/// Most characters of a fault that are shown.
+const MAX_SHOWN: usize = 4_000;
+
+/// A text that may hold words out of an untrusted bundle, safe for a terminal: control characters are escaped, and its end is cut off.
+fn plain(text: &str) -> String {
+    let escape =
+        |c: char| if matches!(c, '"' | '\'' | '\\') { c.to_string() } else { c.escape_debug().collect() };
+    let shown: String = text.chars().take(MAX_SHOWN).map(escape).collect();
+    if text.chars().nth(MAX_SHOWN).is_some() { format!("{shown} ...") } else { shown }
 }
 
 fn list(keys: &[KeyId]) -> String {

@@ -38,6 +38,12 @@ pub(crate) const EMPTY_CONFIG: &[u8] = b"{}";
 /// without recursion.
 pub(crate) const MAX_JSON: u64 = 4 << 20;
 
+/// Most bytes of all JSON documents together, each counted as often as it is referred to: what is read from them stays in memory, and a few
+/// documents that refer to each other many times would otherwise be read without end.
+pub(crate) const MAX_DOCUMENTS: u64 = 64 << 20;
+/// Most bytes of an annotation that is used.
+const MAX_ANNOTATION: usize = 1024;
+
 /// Annotations, sorted by key.
 pub(crate) type Annotations = BTreeMap<String, String>;
 
@@ -113,7 +119,18 @@ impl Descriptor {
 
     /// The value of an annotation, or what is missing.
     pub(crate) fn annotation(&self, key: &str) -> Result<&str, String> {
-        self.annotations.get(key).map(String::as_str).ok_or_else(|| format!("annotation `{key}` is missing"))
+        annotation(&self.annotations, key)
+    }
+}
+
+/// The value of an annotation, or what is wrong with it.
+pub(crate) fn annotation<'a>(annotations: &'a Annotations, key: &str) -> Result<&'a str, String> {
+    match annotations.get(key) {
+        None => Err(format!("annotation `{key}` is missing")),
+        Some(value) if value.len() > MAX_ANNOTATION => {
+            Err(format!("annotation `{key}` has more than {MAX_ANNOTATION} bytes"))
+        }
+        Some(value) => Ok(value),
     }
 }
 

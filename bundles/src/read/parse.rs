@@ -6,8 +6,8 @@
 //! 4. `index.json` must be what root, signature and images give, byte for byte.
 //! 5. Every blob in the file must belong to something, and everything referred to must be there with its size.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use qiji_blueprint::Digest;
@@ -20,8 +20,8 @@ use crate::dsse::Envelope;
 use crate::error::Fault;
 use crate::hash;
 use crate::oci::{
-    BUNDLE, DOCUMENT, Descriptor, EDITION, ENVELOPE, FORMAT, FORMAT_VERSION, INDEX, Index, LAYOUT, MAX_JSON,
-    Manifest, NAME, PACKAGE, REF_NAME, ROLES, VERSION,
+    self, BUNDLE, DOCUMENT, Descriptor, EDITION, ENVELOPE, FORMAT, FORMAT_VERSION, INDEX, Index, LAYOUT,
+    MAX_DOCUMENTS, MAX_JSON, Manifest, NAME, PACKAGE, REF_NAME, ROLES, VERSION,
 };
 use crate::render::{self, Rendered};
 use crate::statement::IN_TOTO;
@@ -44,7 +44,7 @@ pub(crate) struct Parsed {
 
 /// Reads and checks all documents.
 pub(crate) fn parse(medium: &dyn Medium, members: &Members) -> Result<Parsed, Fault> {
-    let reader = Reader { medium, members, ahead: RefCell::default() };
+    let reader = Reader { medium, members, ahead: RefCell::default(), spent: Cell::new(0) };
     if read_extent(medium, members.layout).map_err(Fault::Read)? != LAYOUT {
         return Err(Fault::document(&"member oci-layout", "its content is damaged"));
     }
@@ -79,6 +79,8 @@ struct Reader<'a> {
     members: &'a Members,
     /// Documents that were read before they were asked for, so that a level of them is read front to back. Not checked yet.
     ahead: RefCell<BTreeMap<Digest, Vec<u8>>>,
+    /// Bytes of all documents that were asked for.
+    spent: Cell<u64>,
 }
 
 impl Reader<'_> {
@@ -100,17 +102,16 @@ impl Reader<'_> {
     fn contents(&self, root: &Descriptor) -> Result<Contents, Fault> {
         let index: Index = self.json(root, &Owner::Root)?;
         let fault = |reason: String| Fault::document(&Owner::Root, reason);
-        let annotation = |key: &str| index.annotations.get(key).cloned();
-        let required =
-            |key: &str| annotation(key).ok_or_else(|| fault(format!("annotation `{key}` is missing")));
+        let required = |key: &str| oci::annotation(&index.annotations, key).map(str::to_owned).map_err(fault);
         let format = required(FORMAT)?;
         if format != FORMAT_VERSION {
             return Err(Fault::OtherFormat(format.escape_debug().to_string()));
         }
+        let edition = index.annotations.contains_key(EDITION).then(|| required(EDITION)).transpose()?;
         let mut contents = Contents {
             name: required(NAME)?,
             version: required(VERSION)?,
-            edition: annotation(EDITION).unwrap_or_default(),
+            edition: edition.unwrap_or_default(),
             images: Vec::new(),
             packages: Vec::new(),
             documents: Vec::new(),
@@ -156,7 +157,8 @@ impl Reader<'_> {
     fn below(&self, documents: &[Descriptor]) -> Vec<Descriptor> {
         let ahead = self.ahead.borrow();
         let indexes = documents.iter().filter(|document| document.media_type == INDEX);
-        let bytes = indexes.filter_map(|document| ahead.get(&document.digest));
+        let indexes: BTreeSet<Digest> = indexes.map(|document| document.digest).collect();
+        let bytes = indexes.iter().filter_map(|digest| ahead.get(digest));
         let parsed = bytes.filter_map(|bytes| serde_json::from_slice::<Index>(bytes).ok());
         parsed.flat_map(|index| index.manifests).collect()
     }
@@ -246,6 +248,10 @@ impl Reader<'_> {
         if size > MAX_JSON {
             return Err(Fault::document(owner, format!("{digest} is larger than 4 MiB")));
         }
+        self.spent.set(self.spent.get() + size);
+        if self.spent.get() > MAX_DOCUMENTS {
+            return Err(Fault::document(owner, "all documents up to this one have more than 64 MiB"));
+        }
         let extent = self.members.blobs[&digest];
         let ahead = self.ahead.borrow().get(&digest).cloned();
         let bytes = ahead.map_or_else(|| read_extent(self.medium, extent), Ok).map_err(Fault::Read)?;
@@ -288,7 +294,7 @@ impl Reader<'_> {
         for descriptor in [&signature.descriptor, &signature.blob] {
             add(descriptor.digest, descriptor.size, Owner::Signature)?;
         }
-        let empty = crate::oci::EMPTY_CONFIG;
+        let empty = oci::EMPTY_CONFIG;
         add(hash::digest(empty), empty.len() as u64, Owner::Empty)?;
         match self.members.blobs.iter().find(|(digest, _)| !owners.contains_key(digest)) {
             Some((&digest, extent)) => Err(Fault::Extra { digest, offset: extent.start }),

@@ -77,6 +77,9 @@ pub(crate) fn scan(medium: &dyn Medium) -> Result<Members, Fault> {
     }
     let (name, offset, layout) = scanner.next()?;
     expect(&name, LAYOUT_NAME, offset)?;
+    if layout.size != LAYOUT.len() as u64 {
+        return Err(Fault::document(&"member oci-layout", "it has another size than it must"));
+    }
     scanner.end()?;
     Ok(Members { blobs, index, layout, length })
 }

@@ -176,28 +176,35 @@ pub(crate) fn split(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
 pub(crate) fn join(members: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, content) in members {
-        let mut header = tar::Header::new_ustar();
-        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
-        header.set_mode(0o644);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
-        header.set_size(content.len() as u64);
-        header.set_entry_type(tar::EntryType::Regular);
-        header.set_device_major(0).unwrap();
-        header.set_device_minor(0).unwrap();
-        header.set_cksum();
-        let sum = header.as_mut_bytes();
-        // The library writes seven digits and a zero byte; POSIX and the format have six, a zero byte and a space.
-        sum.copy_within(149..155, 148);
-        sum[154] = 0;
-        sum[155] = b' ';
-        bytes.extend(header.as_bytes());
+        bytes.extend(header(name, content.len() as u64, tar::EntryType::Regular));
         bytes.extend(content);
         bytes.resize(bytes.len().next_multiple_of(512), 0);
     }
     bytes.resize(bytes.len() + 1024, 0);
     bytes
+}
+
+/// One header, as the specification has it for regular files.
+pub(crate) fn header(name: &str, size: u64, kind: tar::EntryType) -> [u8; 512] {
+    let mut header = tar::Header::new_ustar();
+    header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(size);
+    header.set_entry_type(kind);
+    header.set_device_major(0).unwrap();
+    header.set_device_minor(0).unwrap();
+    sum(*header.as_bytes())
+}
+
+/// A header with its sum made right again.
+pub(crate) fn sum(mut block: [u8; 512]) -> [u8; 512] {
+    block[148..156].fill(b' ');
+    let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
+    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    block
 }
 
 pub(crate) fn blob_name(bytes: &[u8]) -> String {

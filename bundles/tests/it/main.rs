@@ -5,7 +5,6 @@ mod attacks;
 mod by_hand;
 mod delta;
 mod fixture;
-mod flips;
 mod keys;
 mod medium;
 mod policy;
