@@ -12,11 +12,11 @@ use include_dir::{Dir, include_dir};
 use crate::fault::{Fault, Faults, Spanned};
 use crate::lock::{ImageContent, LayerEntry, PackageContent, Source};
 use crate::recipe::{
-    self, ARCHITECTURES, DEBIAN, FOLDER_SOURCE, GO, HTTPS, IMAGE_CHILDREN, LAYER_CHILDREN, OCI,
-    PACKAGE_CHILDREN, argument, arguments, child, first, optional, property, required, word,
+    self, ARCHITECTURES, IMAGE_CHILDREN, LAYER_CHILDREN, PACKAGE_CHILDREN, SOURCE_CHILDREN, argument,
+    arguments, child, first, optional, property, required, word,
 };
 use crate::site::{Arch, Role};
-use crate::typed::{self, Child, Entry, Kind, Times, Word};
+use crate::typed::{self, Entry, Kind, Times, Word};
 
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/catalogue");
 
@@ -244,14 +244,6 @@ static ARTIFACT: Word = Word {
     children: SOURCE_CHILDREN,
     ..word("artifact", "One file, and its sources in the order in which they are tried.")
 };
-
-pub(crate) static SOURCE_CHILDREN: &[Child] = &[
-    child(&GO, Times::Any),
-    child(&DEBIAN, Times::Any),
-    child(&OCI, Times::Any),
-    child(&HTTPS, Times::Any),
-    child(&FOLDER_SOURCE, Times::Any),
-];
 
 static LAYER: Word = Word {
     arguments: &[argument("name", Kind::Text, "its name")],

@@ -107,6 +107,27 @@ pub enum Source {
         /// Relative path.
         path: String,
     },
+    /// An image in a file or folder below one of those folders: an OCI image layout, an archive of one, or an archive of `docker save`.
+    Archive {
+        /// Relative path.
+        path: String,
+        /// Name of the image in it; needed where it holds several.
+        image: Option<String>,
+    },
+    /// An image in the store of a containerd on this machine.
+    Containerd {
+        /// Name that the image has there.
+        image: String,
+        /// Namespace in which it lies.
+        namespace: String,
+    },
+}
+
+impl Source {
+    /// Whether what it gives is an image, which is its manifest and all that hangs on it, and not one file.
+    pub fn gives_image(&self) -> bool {
+        matches!(self, Self::Oci { .. } | Self::Archive { .. } | Self::Containerd { .. })
+    }
 }
 
 /// How one file system layer is put together.

@@ -12,8 +12,8 @@ use crate::lock::{
     Artifact, Image, ImageContent, Layer, LayerEntry, Lock, Package, PackageContent, Pinned, Source,
 };
 use crate::recipe::{
-    self, ARCHITECTURES, DEBIAN, FOLDER_SOURCE, GO, HTTPS, IMAGE_CHILDREN, LAYER_CHILDREN, OCI,
-    PACKAGE_CHILDREN, argument, child, first, property, required, role_name, word,
+    self, ARCHITECTURES, ARCHIVE, CONTAINERD, DEBIAN, FOLDER_SOURCE, GO, HTTPS, IMAGE_CHILDREN,
+    LAYER_CHILDREN, OCI, PACKAGE_CHILDREN, argument, child, first, property, required, role_name, word,
 };
 use crate::site::{Arch, Role};
 use crate::typed::{self, Entry, Kind, Times, Word};
@@ -51,6 +51,8 @@ static ARTIFACT: Word = Word {
         child(&OCI, Times::Any),
         child(&HTTPS, Times::Any),
         child(&FOLDER_SOURCE, Times::Any),
+        child(&ARCHIVE, Times::Any),
+        child(&CONTAINERD, Times::Any),
     ],
     ..word("artifact", "One file, its digest and its sources.")
 };
@@ -177,19 +179,28 @@ fn artifact(text: &mut Text, one: &Artifact<Pinned>) {
         text.node("artifact").arg(&one.name).prop("arch", one.arch.as_str()).prop("version", &one.version);
     line.block(|text| {
         text.node("digest").arg(&one.pin.digest.to_string()).number("size", one.pin.size).end();
-        for source in &one.sources {
-            match source {
-                Source::Go { recipe, output } => text.node("go").arg(recipe).prop("output", output).end(),
-                Source::Debian { suite, package, version } => {
-                    let line = text.node("debian").arg(package).prop("suite", suite);
-                    line.maybe_prop("version", version.as_deref()).end();
-                }
-                Source::Oci { reference } => text.node("oci").arg(reference).end(),
-                Source::Https { url } => text.node("https").arg(url).end(),
-                Source::Folder { path } => text.node("folder").arg(path).end(),
-            }
-        }
+        one.sources.iter().for_each(|one| source(text, one));
     });
+}
+
+/// A source as a line.
+pub(crate) fn source(text: &mut Text, source: &Source) {
+    match source {
+        Source::Go { recipe, output } => text.node("go").arg(recipe).prop("output", output).end(),
+        Source::Debian { suite, package, version } => {
+            let line = text.node("debian").arg(package).prop("suite", suite);
+            line.maybe_prop("version", version.as_deref()).end();
+        }
+        Source::Oci { reference } => text.node("oci").arg(reference).end(),
+        Source::Https { url } => text.node("https").arg(url).end(),
+        Source::Folder { path } => text.node("folder").arg(path).end(),
+        Source::Archive { path, image } => {
+            text.node("archive").arg(path).maybe_prop("image", image.as_deref()).end();
+        }
+        Source::Containerd { image, namespace } => {
+            text.node("containerd").arg(image).prop("namespace", namespace).end();
+        }
+    }
 }
 
 fn layer(text: &mut Text, one: &Layer) {

@@ -80,6 +80,36 @@ pub(crate) static FOLDER_SOURCE: Word = Word {
     ..word("folder", "Source: a local file.")
 };
 
+pub(crate) static ARCHIVE: Word = Word {
+    arguments: &[argument(
+        "path",
+        Kind::Text,
+        "path of a file or folder below one of the artifact folders: an OCI image layout, an archive of one, or an archive of `docker save`",
+    )],
+    properties: &[optional("image", Kind::Text, "the only one", "name that the image has in it")],
+    ..word("archive", "Source: an image in a local file or folder.")
+};
+
+pub(crate) static CONTAINERD: Word = Word {
+    arguments: &[argument("image", Kind::Text, "name that the image has there")],
+    properties: &[optional("namespace", Kind::Text, "k8s.io", "containerd's namespace in which it lies")],
+    ..word("containerd", "Source: an image in the store of the containerd of the machine where `qiji` runs.")
+};
+
+/// Namespace in which Kubernetes keeps its images.
+const NAMESPACE: &str = "k8s.io";
+
+/// Sources of an artifact.
+pub(crate) static SOURCE_CHILDREN: &[Child] = &[
+    child(&GO, Times::Any),
+    child(&DEBIAN, Times::Any),
+    child(&OCI, Times::Any),
+    child(&HTTPS, Times::Any),
+    child(&FOLDER_SOURCE, Times::Any),
+    child(&ARCHIVE, Times::Any),
+    child(&CONTAINERD, Times::Any),
+];
+
 static FILE_ENTRY: Word = Word {
     arguments: &[argument("path", Kind::Text, "path in the layer")],
     properties: &[
@@ -200,7 +230,8 @@ pub(crate) fn sources(artifact: &Entry, faults: &mut Vec<Fault>) -> Vec<Source> 
     let sources: Vec<_> = artifact.children().iter().filter_map(source).collect();
     if sources.is_empty() {
         let fault = Fault::new("missing-word", artifact.name, "the artifact has no source", "no source");
-        faults.push(fault.expected("`go`, `debian`, `oci`, `https` or `folder` in its block"));
+        let known = any_of(SOURCE_CHILDREN.iter().map(|child| child.word.name));
+        faults.push(fault.expected(format!("{known} in its block")));
     }
     sources
 }
@@ -216,6 +247,16 @@ fn source(entry: &Entry) -> Option<Source> {
         "oci" => Source::Oci { reference: first(entry) },
         "https" => Source::Https { url: first(entry) },
         "folder" => Source::Folder { path: first(entry) },
+        "archive" => Source::Archive {
+            path: first(entry),
+            image: entry.property("image").map(|text| text.value.to_owned()),
+        },
+        "containerd" => Source::Containerd {
+            image: first(entry),
+            namespace: entry
+                .property("namespace")
+                .map_or_else(|| NAMESPACE.to_owned(), |text| text.value.to_owned()),
+        },
         _ => return None,
     })
 }

@@ -173,6 +173,12 @@ impl Filler<'_> {
             Source::Oci { reference } => Source::Oci { reference: fill(reference) },
             Source::Https { url } => Source::Https { url: fill(url) },
             Source::Folder { path } => Source::Folder { path: fill(path) },
+            Source::Archive { path, image } => {
+                Source::Archive { path: fill(path), image: image.as_ref().map(fill) }
+            }
+            Source::Containerd { image, namespace } => {
+                Source::Containerd { image: fill(image), namespace: fill(namespace) }
+            }
         }
     }
 

@@ -236,6 +236,8 @@ fn sources() -> impl Strategy<Value = Vec<Source>> {
             text().prop_map(|reference| Source::Oci { reference }),
             text().prop_map(|url| Source::Https { url }),
             text().prop_map(|path| Source::Folder { path }),
+            (text(), option::of(text())).prop_map(|(path, image)| Source::Archive { path, image }),
+            (text(), text()).prop_map(|(image, namespace)| Source::Containerd { image, namespace }),
         ],
         1..4,
     )
