@@ -70,6 +70,14 @@ pub enum SourceError {
         /// HTTP status.
         status: u16,
     },
+    /// The server wants a login.
+    #[error("{url} wants a login")]
+    Login {
+        /// Address.
+        url: String,
+        /// What it asks for: its `WWW-Authenticate` headers.
+        challenge: String,
+    },
     /// The bytes are not the ones that are locked.
     #[error("{what} has {found}, but {expected} is locked")]
     WrongDigest {
@@ -190,7 +198,12 @@ impl SourceError {
             Self::Transfer { .. } => {
                 Some("check the network and HTTPS_PROXY; what has arrived is kept, run it again".to_owned())
             }
-            Self::Status { status: 401 | 403, .. } => Some("the server wants a login for this".to_owned()),
+            Self::Status { status: 401 | 403, .. } | Self::Login { .. } => {
+                Some("the server wants a login that may read this: see --registry-config".to_owned())
+            }
+            Self::Status { status: 429, .. } => Some(
+                "the server has had too many requests: log in with --registry-config, or wait".to_owned(),
+            ),
             Self::WrongDigest { hint, .. } => hint.clone(),
             Self::NotInFolders { .. } => Some("name the folder that holds it with --artifacts".to_owned()),
             Self::NoPackage { .. } => Some("the package left the suite: run `qiji lock` again".to_owned()),

@@ -7,6 +7,7 @@
 //! Whatever the store has is read again and compared before it counts. When everything is there, nothing goes over the network.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use futures::future::join_all;
 use qiji_blueprint::lock::{self, Artifact, Lock, Pinned, Wanted};
@@ -14,6 +15,7 @@ use qiji_blueprint::lock::{self, Artifact, Lock, Pinned, Wanted};
 use crate::error::{ArtifactFailure, Attempt, FetchErrors, SourceError, StoreError, chain};
 use crate::http::{Http, SetupError};
 use crate::progress::{ArtifactName, Event, Meter};
+use crate::registry::{Credentials, Registries};
 use crate::settings::Settings;
 use crate::source::{self, Context, Found, Job, Lane, Source, Trust, image_blobs};
 use crate::store::Store;
@@ -24,6 +26,7 @@ pub struct Fetcher {
     store: Store,
     settings: Settings,
     http: Http,
+    credentials: Arc<Credentials>,
 }
 
 /// A lock, and how far what the sources told can be trusted.
@@ -65,10 +68,14 @@ pub struct FetchedArtifact {
 }
 
 impl Fetcher {
-    /// A fetcher into `store`. Fails only where the settings name certificates that cannot be read.
+    /// A fetcher into `store`. Fails only where the settings name certificates or logins that cannot be read.
     pub fn new(store: Store, settings: Settings) -> Result<Self, SetupError> {
         let http = Http::new(&settings)?;
-        Ok(Self { store, settings, http })
+        let credentials = match &settings.registry_config {
+            Some(path) => Credentials::load(path)?,
+            None => Credentials::default(),
+        };
+        Ok(Self { store, settings, http, credentials: Arc::new(credentials) })
     }
 
     /// The store.
@@ -111,7 +118,8 @@ impl Fetcher {
                 _ => None,
             })
             .collect();
-        Context::new(self.store.clone(), self.settings.clone(), self.http.clone(), packages)
+        let registries = Registries::new(&self.settings, self.credentials.clone());
+        Context::new(self.store.clone(), self.settings.clone(), self.http.clone(), registries, packages)
     }
 }
 
@@ -170,7 +178,7 @@ async fn resolve_one(
     artifact: &Artifact<()>,
 ) -> Result<(Artifact<Pinned>, Provenance), ArtifactFailure> {
     let mut attempts = Vec::new();
-    for (index, source) in source::of(artifact, &context.settings) {
+    for (index, source) in source::of(artifact, context) {
         let (job, _permit) = begin(context, artifact, source.as_ref()).await;
         match source.resolve(&job).await {
             Ok(found) => {
@@ -215,7 +223,7 @@ async fn fetch_one(
         }
     }
     let mut attempts = Vec::new();
-    for (_, source) in source::of(artifact, &context.settings) {
+    for (_, source) in source::of(artifact, context) {
         let (job, _permit) = begin(context, artifact, source.as_ref()).await;
         match source.fetch(&job, &artifact.pin).await {
             Ok(()) => {
@@ -232,7 +240,7 @@ async fn fetch_one(
 async fn held(context: &Context, artifact: &Artifact<Pinned>) -> Result<bool, StoreError> {
     let _permit = context.transfers.acquire().await.ok();
     let (store, pin) = (context.store.clone(), artifact.pin);
-    let is_image = artifact.sources.iter().any(|source| matches!(source, lock::Source::Oci { .. }));
+    let is_image = artifact.sources.iter().any(lock::Source::gives_image);
     crate::blocking(move || {
         if !store.holds(&pin)? {
             return Ok(false);

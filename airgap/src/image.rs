@@ -81,7 +81,8 @@ fn configuration(
         .build()
 }
 
-fn descriptor(media_type: &str, pin: &Pinned) -> Descriptor {
+/// Refers to a blob.
+pub(crate) fn descriptor(media_type: &str, pin: &Pinned) -> Descriptor {
     Descriptor::new(MediaType::from(media_type), pin.size, digest(&pin.digest))
 }
 
@@ -93,7 +94,7 @@ fn digest(digest: &Digest) -> Sha256Digest {
 }
 
 /// JSON without spaces and with sorted keys, whatever order the types have.
-fn canonical(value: &impl serde::Serialize) -> io::Result<Vec<u8>> {
+pub(crate) fn canonical(value: &impl serde::Serialize) -> io::Result<Vec<u8>> {
     Ok(serde_json::to_vec(&Sorted::from(serde_json::to_value(value)?))?)
 }
 

@@ -111,6 +111,30 @@ pub(crate) fn make(
     Ok(made)
 }
 
+/// Compresses a layer that is whole already, or finds the result of an earlier time. All of `from` is read, so that a wrong tar shows by its digest;
+/// `expected` only names what is remembered.
+pub(crate) fn compress(store: &Store, from: &mut impl Read, expected: &Digest) -> io::Result<LayerBlob> {
+    let parts = (METHOD, "compressed", zstd::zstd_safe::version_number(), LEVEL, WINDOW_LOG, expected);
+    let key = Digest::of(&serde_json::to_vec(&parts)?);
+    let _making = store.lock(&key).map_err(io::Error::other)?;
+    if let Some(made) = store.recall::<LayerBlob>(&key)
+        && store.holds(&made.blob).map_err(io::Error::other)?
+    {
+        let diff_id = crate::store::hash(from)?.digest;
+        return Ok(LayerBlob { diff_id, ..made });
+    }
+    let mut encoder = zstd::Encoder::new(store.writer().map_err(io::Error::other)?, LEVEL)?;
+    tune(&mut encoder)?;
+    let mut hashing = Hashing { inner: encoder, hasher: Sha256::new() };
+    io::copy(from, &mut hashing)?;
+    let blob = hashing.inner.finish()?.finish().map_err(io::Error::other)?;
+    let made = LayerBlob { blob, diff_id: Digest::from_bytes(hashing.hasher.finalize().into()) };
+    if made.diff_id == *expected {
+        store.remember(&key, &made).map_err(io::Error::other)?;
+    }
+    Ok(made)
+}
+
 fn key(entries: &BTreeMap<String, Planned>) -> Digest {
     let parts = (METHOD, zstd::zstd_safe::version_number(), LEVEL, WINDOW_LOG, entries);
     // Plain data with string keys: there is nothing in it that JSON cannot hold.

@@ -22,7 +22,9 @@ mod image;
 mod layer;
 mod progress;
 mod recipe;
+mod registry;
 mod settings;
+mod shared;
 mod source;
 mod store;
 
@@ -35,7 +37,8 @@ pub use fetcher::{Fetched, FetchedArtifact, Fetcher, Provenance, Resolved};
 pub use http::SetupError;
 pub use layer::LayerError;
 pub use progress::{ArtifactName, Event, Watcher};
-pub use settings::{DEBIAN_KEYRING, DEBIAN_MIRROR, Settings};
+pub use registry::{CredentialsError, Mirror, MirrorError};
+pub use settings::{Containerd, DEBIAN_KEYRING, DEBIAN_MIRROR, Settings};
 pub use source::Trust;
 pub use store::{BlobWriter, Store};
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::progress::Watcher;
+use crate::registry::Mirror;
 
 /// Debian's own address for its mirrors. Plain HTTP, as Debian has it: the index is signed and everything else hangs on it by digest.
 pub const DEBIAN_MIRROR: &str = "http://deb.debian.org/debian";
@@ -26,6 +27,12 @@ pub struct Settings {
     pub require_signed_index: bool,
     /// PEM files of private certificate authorities to trust besides the machine's own.
     pub extra_roots: Vec<PathBuf>,
+    /// Logins for registries, a file in the form of Docker's `config.json`.
+    pub registry_config: Option<PathBuf>,
+    /// Mirrors of registries, tried in this order before the registry itself.
+    pub mirrors: Vec<Mirror>,
+    /// containerd's client and the address of its socket.
+    pub containerd: Containerd,
     /// Folder of Go recipes to use instead of the ones that are part of the program; for working on them, and for tests.
     pub recipes: Option<PathBuf>,
     /// Transfers at once. Go builds run one at a time, as each uses all cores.
@@ -38,6 +45,21 @@ pub struct Settings {
     pub watcher: Watcher,
 }
 
+/// How the containerd of this machine is reached.
+#[derive(Debug, Clone)]
+pub struct Containerd {
+    /// containerd's client, `ctr`.
+    pub client: PathBuf,
+    /// Its socket; containerd's usual one where it is none.
+    pub socket: Option<PathBuf>,
+}
+
+impl Default for Containerd {
+    fn default() -> Self {
+        Self { client: PathBuf::from("ctr"), socket: None }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -46,6 +68,9 @@ impl Default for Settings {
             debian_keyring: PathBuf::from(DEBIAN_KEYRING),
             require_signed_index: false,
             extra_roots: Vec::new(),
+            registry_config: None,
+            mirrors: Vec::new(),
+            containerd: Containerd::default(),
             recipes: None,
             transfers: 4,
             tries: 4,

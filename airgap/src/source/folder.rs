@@ -16,23 +16,25 @@ pub(super) struct FolderSource {
     pub(super) path: String,
 }
 
-impl FolderSource {
-    /// The files of that name that there are.
-    fn candidates(&self, folders: &[PathBuf]) -> Result<Vec<PathBuf>, SourceError> {
-        let inside = |part| matches!(part, Component::Normal(_));
-        if self.path.is_empty() || !Path::new(&self.path).components().all(inside) {
-            let reason = "it must be a relative path that stays in its folder";
-            return Err(SourceError::Refused { url: self.path.clone(), reason });
-        }
-        let found: Vec<_> =
-            folders.iter().map(|folder| folder.join(&self.path)).filter(|path| path.is_file()).collect();
-        if found.is_empty() {
-            let searched: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
-            let searched = if searched.is_empty() { "(none)".to_owned() } else { searched.join(", ") };
-            return Err(SourceError::NotInFolders { path: self.path.clone(), searched });
-        }
-        Ok(found)
+/// What of that relative path there is in the folders, in their order.
+pub(super) fn find(
+    path: &str,
+    folders: &[PathBuf],
+    fits: impl Fn(&Path) -> bool,
+) -> Result<Vec<PathBuf>, SourceError> {
+    let inside = |part| matches!(part, Component::Normal(_));
+    if path.is_empty() || !Path::new(path).components().all(inside) {
+        let reason = "it must be a relative path that stays in its folder";
+        return Err(SourceError::Refused { url: path.to_owned(), reason });
     }
+    let found: Vec<_> =
+        folders.iter().map(|folder| folder.join(path)).filter(|candidate| fits(candidate)).collect();
+    if found.is_empty() {
+        let searched: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
+        let searched = if searched.is_empty() { "(none)".to_owned() } else { searched.join(", ") };
+        return Err(SourceError::NotInFolders { path: path.to_owned(), searched });
+    }
+    Ok(found)
 }
 
 #[async_trait]
@@ -42,7 +44,7 @@ impl Source for FolderSource {
     }
 
     async fn resolve(&self, job: &Job<'_>) -> Result<Found, SourceError> {
-        let path = self.candidates(&job.context.settings.folders)?.swap_remove(0);
+        let path = find(&self.path, &job.context.settings.folders, Path::is_file)?.swap_remove(0);
         let trust = Trust::Transport(format!("as it lies at {}", path.display()));
         let store = job.context.store.clone();
         let pin = crate::blocking(move || copy(&store, &path)).await?;
@@ -50,7 +52,7 @@ impl Source for FolderSource {
     }
 
     async fn fetch(&self, job: &Job<'_>, pin: &Pinned) -> Result<(), SourceError> {
-        let candidates = self.candidates(&job.context.settings.folders)?;
+        let candidates = find(&self.path, &job.context.settings.folders, Path::is_file)?;
         let (store, pin) = (job.context.store.clone(), *pin);
         crate::blocking(move || take_matching(&store, &candidates, &pin)).await
     }

@@ -8,9 +8,10 @@ mod debian;
 mod folder;
 mod go;
 mod https;
-mod oci;
+mod image;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use qiji_blueprint::lock::{self, Artifact, Pinned};
@@ -21,10 +22,12 @@ use crate::error::SourceError;
 use crate::http::Http;
 use crate::progress::Meter;
 use crate::recipe::Recipes;
+use crate::registry::{Registries, reference};
 use crate::settings::Settings;
 use crate::store::Store;
 
-pub(crate) use oci::image_blobs;
+use image::ImageSource;
+pub(crate) use image::platform::image_blobs;
 
 /// Where an artifact can be had.
 #[async_trait]
@@ -58,6 +61,8 @@ pub(crate) struct Context {
     pub(crate) store: Store,
     pub(crate) settings: Settings,
     pub(crate) http: Http,
+    pub(crate) registries: Registries,
+    pub(crate) archives: image::Archives,
     pub(crate) recipes: Recipes,
     pub(crate) indexes: debian::Indexes,
     pub(crate) toolchain: go::Toolchain,
@@ -66,10 +71,18 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(store: Store, settings: Settings, http: Http, packages: BTreeSet<String>) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        settings: Settings,
+        http: Http,
+        registries: Registries,
+        packages: BTreeSet<String>,
+    ) -> Self {
         Self {
             store,
             http,
+            registries,
+            archives: image::Archives::default(),
             recipes: Recipes::new(settings.recipes.clone()),
             indexes: debian::Indexes::new(packages),
             toolchain: go::Toolchain::default(),
@@ -107,8 +120,9 @@ pub enum Trust {
     Unverified(String),
 }
 
-/// The sources of an artifact in the order in which they are tried; a Debian package counts once for each mirror.
-pub(crate) fn of<P>(artifact: &Artifact<P>, settings: &Settings) -> Vec<(usize, Box<dyn Source>)> {
+/// The sources of an artifact in the order in which they are tried; a Debian package counts once for each mirror of Debian, an image once
+/// for each mirror of its registry.
+pub(crate) fn of<P>(artifact: &Artifact<P>, context: &Context) -> Vec<(usize, Box<dyn Source>)> {
     let mut all: Vec<(usize, Box<dyn Source>)> = Vec::new();
     for (index, source) in artifact.sources.iter().enumerate() {
         match source.clone() {
@@ -116,16 +130,60 @@ pub(crate) fn of<P>(artifact: &Artifact<P>, settings: &Settings) -> Vec<(usize, 
                 all.push((index, Box::new(go::GoSource { recipe, output })));
             }
             lock::Source::Debian { suite, package, version } => {
-                for mirror in &settings.debian_mirrors {
+                for mirror in &context.settings.debian_mirrors {
                     let (suite, package, version) = (suite.clone(), package.clone(), version.clone());
                     let mirror = mirror.trim_end_matches('/').to_owned();
                     all.push((index, Box::new(debian::DebianSource { mirror, suite, package, version })));
                 }
             }
-            lock::Source::Oci { reference } => all.push((index, Box::new(oci::OciSource { reference }))),
+            lock::Source::Oci { reference } => {
+                all.extend(image_sources(&reference, context).into_iter().map(|source| (index, source)));
+            }
             lock::Source::Https { url } => all.push((index, Box::new(https::HttpsSource { url }))),
             lock::Source::Folder { path } => all.push((index, Box::new(folder::FolderSource { path }))),
+            lock::Source::Archive { path, image } => {
+                all.push((index, Box::new(ImageSource(image::ArchiveShelf { path, image }))));
+            }
+            lock::Source::Containerd { image, namespace } => {
+                all.push((index, Box::new(ImageSource(image::ContainerdShelf { image, namespace }))));
+            }
         }
     }
     all
+}
+
+fn image_sources(written: &str, context: &Context) -> Vec<Box<dyn Source>> {
+    let reference = match reference(written) {
+        Ok(reference) => reference,
+        Err(error) => {
+            return vec![Box::new(Unusable { written: written.to_owned(), error: Arc::new(error) })];
+        }
+    };
+    let places = context.registries.places(&reference).into_iter();
+    let shelves = places.map(|place| {
+        let (written, reference) = (written.to_owned(), reference.clone());
+        Box::new(ImageSource(image::RegistryShelf { written, reference, place })) as Box<dyn Source>
+    });
+    shelves.collect()
+}
+
+/// A source that cannot be asked, so that this is told with what the others answer.
+struct Unusable {
+    written: String,
+    error: Arc<SourceError>,
+}
+
+#[async_trait]
+impl Source for Unusable {
+    fn label(&self) -> String {
+        self.written.clone()
+    }
+
+    async fn resolve(&self, _job: &Job<'_>) -> Result<Found, SourceError> {
+        Err(SourceError::Shared(self.error.clone()))
+    }
+
+    async fn fetch(&self, _job: &Job<'_>, _pin: &Pinned) -> Result<(), SourceError> {
+        Err(SourceError::Shared(self.error.clone()))
+    }
 }

@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test may panic as the test may")]
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod layout;
+pub(crate) mod registry;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -11,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
 use hyper::server::conn::http1;
@@ -27,10 +30,12 @@ use tokio::net::TcpListener;
 /// What the server remembers of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Asked {
+    pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) range: Option<String>,
     pub(crate) if_range: Option<String>,
     pub(crate) authorization: Option<String>,
+    pub(crate) body: String,
 }
 
 /// What the server does with a request.
@@ -96,7 +101,14 @@ pub(crate) struct Server {
 impl Server {
     /// Serves plain HTTP. The handler is told how often its path was asked before.
     pub(crate) async fn plain(handler: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start(None, Arc::new(handler)).await
+        Self::start(None, |_| Arc::new(handler)).await
+    }
+
+    /// Serves plain HTTP, with a handler that is told the server's own address.
+    pub(crate) async fn plain_at<H: Fn(&Asked, usize) -> Reply + Send + Sync + 'static>(
+        handler: impl FnOnce(&str) -> H,
+    ) -> Self {
+        Self::start(None, |base| Arc::new(handler(base))).await
     }
 
     /// Serves HTTPS with the authority's certificate.
@@ -104,10 +116,10 @@ impl Server {
         authority: &Authority,
         handler: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        Self::start(Some(authority.acceptor.clone()), Arc::new(handler)).await
+        Self::start(Some(authority.acceptor.clone()), |_| Arc::new(handler)).await
     }
 
-    async fn start(tls: Option<tokio_rustls::TlsAcceptor>, handler: Handler) -> Self {
+    async fn start(tls: Option<tokio_rustls::TlsAcceptor>, handler: impl FnOnce(&str) -> Handler) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let base = if tls.is_some() {
@@ -115,7 +127,7 @@ impl Server {
         } else {
             format!("http://127.0.0.1:{port}")
         };
-        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (asked, handler) = (Arc::new(Mutex::new(Vec::new())), handler(&base));
         let memory = asked.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -149,8 +161,9 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
 {
     let service = service_fn(move |request: Request<Incoming>| {
-        let reply = remember(&request, &handler, &memory);
+        let (handler, memory) = (handler.clone(), memory.clone());
         async move {
+            let reply = remember(request, &handler, &memory).await;
             tokio::time::sleep(reply.delay).await;
             Ok::<_, Infallible>(respond(&reply))
         }
@@ -159,13 +172,17 @@ where
     http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
 }
 
-fn remember(request: &Request<Incoming>, handler: &Handler, memory: &Mutex<Vec<Asked>>) -> Reply {
-    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+async fn remember(request: Request<Incoming>, handler: &Handler, memory: &Mutex<Vec<Asked>>) -> Reply {
+    let (parts, body) = request.into_parts();
+    let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let body = body.collect().await.unwrap().to_bytes();
     let asked = Asked {
-        path: request.uri().path_and_query().unwrap().to_string(),
+        method: parts.method.to_string(),
+        path: parts.uri.path_and_query().unwrap().to_string(),
         range: header(RANGE),
         if_range: header(IF_RANGE),
         authorization: header(AUTHORIZATION),
+        body: String::from_utf8(body.to_vec()).unwrap(),
     };
     let mut memory = memory.lock().unwrap();
     let before = memory.iter().filter(|it| it.path == asked.path).count();

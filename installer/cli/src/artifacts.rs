@@ -7,34 +7,59 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use qiji_airgap::{ArtifactName, Event, FetchErrors, Fetcher, Settings, Store, Watcher};
+use qiji_airgap::{ArtifactName, Containerd, Event, FetchErrors, Fetcher, Mirror, Settings, Store, Watcher};
 use tokio::runtime::Runtime;
 
 use crate::failure::{Classify, Failure, Kind};
 use crate::screen::size;
 
 /// Where artifacts may lie on this machine.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ArtifactArgs {
     /// Folder with artifacts; searched before the folder of this program. May be given more than once
     #[arg(long = "artifacts", value_name = "DIR")]
     folders: Vec<PathBuf>,
+    /// Logins for registries, in the form of Docker's config.json [default: Docker's own file, if there is one]
+    #[arg(long, value_name = "FILE")]
+    registry_config: Option<PathBuf>,
+    /// Registry that is asked before another, such as docker.io=mirror.example:5000/hub. May be given more than once
+    #[arg(long = "mirror", value_name = "REGISTRY=MIRROR")]
+    mirrors: Vec<Mirror>,
+    /// Certificates of a private authority, in PEM, to trust besides the machine's own. May be given more than once
+    #[arg(long = "ca", value_name = "FILE")]
+    authorities: Vec<PathBuf>,
+    /// Socket of the containerd whose images are brought [default: containerd's own]
+    #[arg(long, value_name = "SOCKET")]
+    containerd: Option<PathBuf>,
 }
 
 impl ArtifactArgs {
-    /// The folders that were named.
-    pub(crate) fn folders(&self) -> &[PathBuf] {
-        &self.folders
+    fn settings(&self, watch: &Watch) -> Result<Settings, Failure> {
+        let own = std::env::current_exe().failed()?;
+        let mut folders = self.folders.clone();
+        folders.extend(own.parent().map(Path::to_path_buf));
+        Ok(Settings {
+            folders,
+            registry_config: self.registry_config.clone().or_else(docker_config),
+            mirrors: self.mirrors.clone(),
+            extra_roots: self.authorities.clone(),
+            containerd: Containerd { socket: self.containerd.clone(), ..Containerd::default() },
+            watcher: watch.watcher(),
+            ..Settings::default()
+        })
     }
 }
 
-/// A fetcher into `store`, which looks into `folders` and beside this program.
-pub(crate) fn fetcher(store: &Path, folders: &[PathBuf], watch: &Watch) -> Result<Fetcher, Failure> {
-    let own = std::env::current_exe().failed()?;
-    let mut folders = folders.to_vec();
-    folders.extend(own.parent().map(Path::to_path_buf));
-    let settings = Settings { folders, watcher: watch.watcher(), ..Settings::default() };
-    Fetcher::new(Store::open(store).failed()?, settings).input()
+/// Docker's own file of logins, where there is one.
+fn docker_config() -> Option<PathBuf> {
+    let named = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker"));
+    named.or_else(home).map(|folder| folder.join("config.json")).filter(|file| file.is_file())
+}
+
+/// A fetcher into `store`, which looks into the folders named and beside this program.
+pub(crate) fn fetcher(store: &Path, artifacts: &ArtifactArgs, watch: &Watch) -> Result<Fetcher, Failure> {
+    Fetcher::new(Store::open(store).failed()?, artifacts.settings(watch)?).input()
 }
 
 /// What runs asynchronous work.

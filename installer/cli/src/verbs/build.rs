@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         lock: Some(&lock),
         output: &args.output,
         store: &args.store.folder(),
-        folders: args.artifacts.folders(),
+        artifacts: &args.artifacts,
         channel: &args.channel,
     };
     build(&order, &keys)
@@ -82,8 +82,8 @@ pub(crate) struct Order<'a> {
     pub(crate) output: &'a Path,
     /// Folder of the artifact store.
     pub(crate) store: &'a Path,
-    /// Folders with artifacts.
-    pub(crate) folders: &'a [PathBuf],
+    /// Where artifacts are had.
+    pub(crate) artifacts: &'a ArtifactArgs,
     /// Channel that it is released to.
     pub(crate) channel: &'a str,
 }
@@ -94,10 +94,10 @@ pub(crate) fn build(order: &Order<'_>, keys: &[SigningKey]) -> Result<(), Failur
     let site = &checked.site;
     let lock = match order.lock {
         Some(path) => lock::read(path, site)?,
-        None => lock::lock(site, order.store, order.folders)?,
+        None => lock::lock(site, order.store, order.artifacts)?,
     };
     let watch = artifacts::Watch::start();
-    let fetcher = artifacts::fetcher(order.store, order.folders, &watch)?;
+    let fetcher = artifacts::fetcher(order.store, order.artifacts, &watch)?;
     let runtime = artifacts::runtime()?;
     let outcome = runtime.block_on(fetcher.fetch(&lock));
     drop(watch);

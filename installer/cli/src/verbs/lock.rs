@@ -32,7 +32,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (checked, _) = inputs::site_file(&args.site)?;
     let output = args.output.clone().unwrap_or_else(|| inputs::lock_path(&args.site));
-    let lock = lock(&checked.site, &args.store.folder(), args.artifacts.folders())?;
+    let lock = lock(&checked.site, &args.store.folder(), &args.artifacts)?;
     let text = lock.to_kdl();
     if fs::read_to_string(&output).is_ok_and(|old| old == text) {
         println!("{}: {} artifacts, as before", output.display(), lock.artifacts.len());
@@ -44,10 +44,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// Finds the digest of everything that the site needs.
-pub(crate) fn lock(site: &Site, store: &Path, folders: &[PathBuf]) -> Result<Lock, Failure> {
+pub(crate) fn lock(site: &Site, store: &Path, artifacts: &ArtifactArgs) -> Result<Lock, Failure> {
     let wanted = Catalogue::builtin().wanted(site).input()?;
     let watch = artifacts::Watch::start();
-    let fetcher: Fetcher = artifacts::fetcher(store, folders, &watch)?;
+    let fetcher: Fetcher = artifacts::fetcher(store, artifacts, &watch)?;
     let resolved = artifacts::runtime()?.block_on(fetcher.resolve(&wanted));
     drop(watch);
     let resolved = resolved.map_err(|errors| artifacts::not_had(&errors))?;

@@ -22,6 +22,7 @@ use qiji_hosts::{HostSpec, Kind as HostKind, Subnet, Testbed, TestbedSpec, requi
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::artifacts::ArtifactArgs;
 use crate::failure::{Classify, Failure, Kind};
 use crate::folders::StoreArgs;
 use crate::inputs::{self, SITE_DOCUMENT};
@@ -127,7 +128,7 @@ fn build_one(args: &Args, key: &qiji_bundle::SigningKey, scratch: &Path) -> Resu
             lock: None,
             output: &output,
             store: &args.store.folder(),
-            folders: &[],
+            artifacts: &ArtifactArgs::default(),
             channel: build::CHANNEL,
         },
         std::slice::from_ref(key),
