@@ -4,6 +4,7 @@
 //! Everything that is made lies under `target/` and the user's own caches; nothing is written into the tree.
 
 mod bench;
+mod cross;
 mod demo;
 mod places;
 mod run;
@@ -28,6 +29,8 @@ enum Chore {
     Setup,
     /// Build the product, make the quickstart's bundle, and rehearse its installation on throw-away hosts
     Demo,
+    /// Build the product for other architectures than the machine's, and set up what locking a site that has them needs
+    Cross,
     /// Check the house rules and run the tests
     Test(test::Options),
     /// Measure, and print the table that the README quotes
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().chore {
         Chore::Setup => setup::run(),
         Chore::Demo => setup::run().and_then(|()| demo::run()),
+        Chore::Cross => setup::run().and_then(|()| demo::build_product()).and_then(|()| cross::run()),
         Chore::Test(options) => setup::run().and_then(|()| test::run(&options)),
         Chore::Bench(options) => setup::run().and_then(|()| bench::run(&options)),
     };

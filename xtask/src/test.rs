@@ -2,7 +2,8 @@
 //!
 //! 1. Format, lints, licences.
 //! 2. Unit, property and integration tests of every crate.
-//! 3. The whole-system scenarios, over the product as it is released. `--all` adds those that take long, and the tests that need cosign.
+//! 3. The whole-system scenarios, over the product as it is released. `--all` adds those that take long, for which the product is built for
+//!    other architectures too, and the tests that need cosign.
 
 use std::process::Command;
 
@@ -10,12 +11,15 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::run::{have, lines, run as run_program};
-use crate::{demo, places, setup};
+use crate::{cross, demo, places, setup};
+
+/// Sets another clock for programs that are linked dynamically.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
 /// What to test.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Also what takes long: repeated kills and every fault
+    /// Also what takes long: repeated kills, every fault, every architecture
     #[arg(long)]
     all: bool,
     /// Only the scenarios whose name holds this; leaves out everything else
@@ -62,7 +66,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         whole &= lines(&mut with_cosign()?, |line| tally.read(line))?;
     }
     demo::build_product()?;
-    whole &= lines(&mut scenarios(options), |line| tally.read(line))?;
+    if options.all {
+        cross::ready()?;
+        setup::packages(&[], &[(FAKETIME, "libfaketime"), ("/usr/share/i18n/locales/tr_TR", "locales")])?;
+        run_program(cargo().args(["build", "--quiet", "--package", "qiji"]))?;
+    }
+    whole &= lines(&mut scenarios(options)?, |line| tally.read(line))?;
     println!("\n{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.ignored);
     if whole && tally.failed == 0 && tally.passed > 0 { Ok(()) } else { bail!("tests failed") }
 }
@@ -86,15 +95,19 @@ fn with_cosign() -> Result<Command> {
     Ok(command)
 }
 
-fn scenarios(options: &Options) -> Command {
+fn scenarios(options: &Options) -> Result<Command> {
     let mut command = cargo();
     command.args(["test", "--package", "qiji-scenarios", "--test", "scenarios", "--"]);
     command.arg("--test-threads=1").env("QIJI_PRODUCT", places::product());
     if options.all {
-        command.arg("--include-ignored");
+        command
+            .arg("--include-ignored")
+            .env("QIJI_ARTIFACTS", cross::artifacts())
+            .env("PATH", cross::path()?);
+        command.env("QIJI_DYNAMIC", places::target().join("debug/qiji"));
     }
     command.args(&options.scenario);
-    command
+    Ok(command)
 }
 
 fn cargo() -> Command {

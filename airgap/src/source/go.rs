@@ -75,6 +75,8 @@ struct Compiler {
     path: PathBuf,
     /// What tells it from others: its version and the libraries it links.
     identity: String,
+    /// Where `pkg-config` finds its libraries, where that is not the machine's own folder.
+    pkgconfig: Option<PathBuf>,
 }
 
 impl GoSource {
@@ -217,8 +219,7 @@ fn environment(command: &mut Command, arch: Arch, compiler: Option<&Compiler>) {
     command.envs(fixed);
     if let Some(compiler) = compiler {
         command.env("CC", &compiler.path);
-        if arch.machine() != std::env::consts::ARCH {
-            let folder = format!("/usr/lib/{}/pkgconfig", triplet(arch));
+        if let Some(folder) = &compiler.pkgconfig {
             command.env("PKG_CONFIG_LIBDIR", folder).env("PKG_CONFIG_PATH", "");
         }
     }
@@ -246,6 +247,7 @@ async fn compiler(recipe: &Recipe, arch: Arch) -> Result<Compiler, SourceError> 
     let path = which(&name).ok_or_else(|| missing(&name, &package))?;
     which("pkg-config").ok_or_else(|| missing("pkg-config", "pkg-config"))?;
     let mut identity = ask(&path, &["--version"], "").await.unwrap_or_default();
+    let mut pkgconfig = (!native).then(|| PathBuf::from(format!("/usr/lib/{triplet}/pkgconfig")));
     let libraries = [("libc6-dev", "stdio.h", "libc.a"), ("libseccomp-dev", "seccomp.h", "libseccomp.a")];
     for (package, header, library) in libraries {
         if package != "libc6-dev" && !recipe.needs.iter().any(|need| need == package) {
@@ -255,10 +257,15 @@ async fn compiler(recipe: &Recipe, arch: Arch) -> Result<Compiler, SourceError> 
         let include = format!("#include <{header}>\n");
         ask(&path, &["-E", "-x", "c", "-"], &include).await.ok_or_else(|| missing(header, &package))?;
         let found = ask(&path, &[&format!("-print-file-name={library}")], "").await.unwrap_or_default();
-        let digest = digest_of(Path::new(found.trim())).ok_or_else(|| missing(library, &package))?;
+        let found = Path::new(found.trim());
+        let digest = digest_of(found).ok_or_else(|| missing(library, &package))?;
         identity.push_str(&digest.to_string());
+        // A library that is not the C compiler's own says where the others of its kind are.
+        if !native && package != "libc6-dev" {
+            pkgconfig = found.parent().map(|folder| folder.join("pkgconfig"));
+        }
     }
-    Ok(Compiler { path, identity })
+    Ok(Compiler { path, identity, pkgconfig })
 }
 
 fn digest_of(path: &Path) -> Option<Digest> {

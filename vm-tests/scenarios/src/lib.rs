@@ -7,9 +7,11 @@
 //! A scenario owns its [`Field`]: hosts, state folder and all go away with it, also when it fails.
 
 mod bundle;
+mod difference;
 mod field;
 mod product;
 
 pub use bundle::Bundle;
+pub use difference::{difference, first_byte};
 pub use field::{Field, quickstart_hosts};
 pub use product::{Product, Run};

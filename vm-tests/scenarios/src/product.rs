@@ -25,6 +25,11 @@ impl Product {
         Ok(Self { folder })
     }
 
+    /// The folder with the binaries.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The `qiji` binary.
     pub fn qiji(&self) -> PathBuf {
         self.folder.join("qiji")

@@ -1,9 +1,11 @@
 //! The whole-system scenarios, one file a story. They run one after another, since each takes the whole machine.
 
 mod access;
+mod architectures;
 mod install;
 mod killed;
 mod refused;
+mod same_bytes;
 mod trust;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -24,6 +26,9 @@ fn main() {
         trial("a_password_is_asked_for_once_and_in_peace", access::asked),
         trial("a_caller_may_log_in_in_another_way_than_the_site_says", access::overridden),
         trial("an_installation_killed_once_goes_on", killed::once),
+        trial("every_program_of_every_architecture_starts", architectures::story).with_ignored_flag(true),
+        trial("two_builds_that_have_nothing_in_common_are_the_same_bytes", same_bytes::story)
+            .with_ignored_flag(true),
         trial("an_installation_killed_at_ten_moments_goes_on", killed::ten_times).with_ignored_flag(true),
     ];
     libtest_mimic::run(&arguments, trials).exit();
