@@ -1,7 +1,7 @@
 //! Locks, fetches and assembles a set of real artifacts and prints what it took: one Go build, one Debian package, and every file of a folder as a
 //! layer of its own. This is how the compression level was chosen.
 //!
-//! `cargo run --release -p qiji-airgap --example measure -- STORE FOLDER`
+//! `cargo run --release -p qiji-airgap --example artifacts -- STORE FOLDER`
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -16,7 +16,7 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 fn main() -> Outcome {
     let mut arguments = std::env::args().skip(1);
     let (Some(store), Some(folder)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: measure STORE FOLDER".into());
+        return Err("usage: artifacts STORE FOLDER".into());
     };
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(run(Store::open(store)?, PathBuf::from(folder)))
