@@ -6,6 +6,7 @@
 //! The file stays open: what was verified cannot be swapped for another file of the same name, and what is read later is hashed again.
 
 mod blob;
+mod lanes;
 mod medium;
 pub(crate) mod parse;
 mod pass;

@@ -1,20 +1,21 @@
-//! The one pass over a whole bundle: a second thread reads ahead, this one hashes. Every blob is held to its digest, all padding to zero, and every
-//! header once more to its name and size.
+//! The one pass over a whole bundle: one thread reads ahead, this one holds every header once more to its name and size and all padding to zero, and
+//! [lanes](super::lanes) hold every blob to its digest.
+//!
+//! Where several things are wrong, the one that comes first in the file is told, however many lanes there are.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, Read};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
+use super::lanes::{self, Buffer, Damaged, Lanes};
 use super::medium::Medium;
 use super::parse::Parsed;
 use super::scan::{Extent, Members};
 use crate::Progress;
 use crate::error::Fault;
-use crate::hash::{BUFFER, Hasher};
+use crate::hash::BUFFER;
 use crate::tar::{self, BLOCK};
-
-/// Buffers that the reading thread may be ahead.
-const AHEAD: usize = 4;
 
 /// Reads and checks every byte of all members. The end blocks and the two small members were checked when the bundle was opened.
 pub(crate) fn run(
@@ -23,32 +24,56 @@ pub(crate) fn run(
     parsed: &Parsed,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), Fault> {
+    run_in(lanes::count(), medium, members, parsed, progress)
+}
+
+fn run_in(
+    count: usize,
+    medium: &dyn Medium,
+    members: &Members,
+    parsed: &Parsed,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), Fault> {
+    let buffers = lanes::buffers(count);
     thread::scope(|scope| {
-        let (full, ready) = sync_channel(AHEAD);
-        let (empty, spare) = sync_channel(AHEAD + 2);
+        let (full, ready) = sync_channel(buffers);
+        let (pool, spare) = sync_channel(buffers);
+        (0..buffers).for_each(|_| drop(pool.try_send(Vec::new())));
         let total = members.length;
         scope.spawn(move || read_ahead(medium, total, &full, &spare));
-        let input = Input { ready, empty, buffer: Vec::new(), position: 0, done: 0, total, progress };
-        check(input, members, parsed)
+        let lanes = Lanes::start(scope, count);
+        let mut input = Input { ready, pool, buffer: None, position: 0, done: 0, total, progress };
+        let outcome = check(&mut input, &lanes, members);
+        // Buffers must be on their way back when the reading thread is waited for.
+        drop(input);
+        match lanes.finish() {
+            Some(damaged) => Err(fault(damaged, parsed)),
+            None => outcome,
+        }
     })
 }
 
-fn check(mut input: Input<'_>, members: &Members, parsed: &Parsed) -> Result<(), Fault> {
+fn fault(Damaged { digest, extent }: Damaged, parsed: &Parsed) -> Fault {
+    let owner = parsed.owners[&digest].clone();
+    Fault::Blob { digest, owner, start: extent.start, end: extent.end() }
+}
+
+fn check(input: &mut Input<'_>, lanes: &Lanes<'_>, members: &Members) -> Result<(), Fault> {
     for (digest, &extent) in &members.blobs {
-        let name = format!("blobs/sha256/{}", digest.hex());
-        check_header(&mut input, &name, extent)?;
-        let mut hasher = Hasher::new();
-        input.pass(extent.size, |bytes| hasher.update(bytes)).map_err(Fault::Read)?;
-        if hasher.finish() != *digest {
-            let owner = parsed.owners[digest].clone();
-            return Err(Fault::Blob { digest: *digest, owner, start: extent.start, end: extent.end() });
+        if lanes.stopped() {
+            return Ok(());
         }
-        check_padding(&mut input, &name, extent)?;
+        let name = format!("blobs/sha256/{}", digest.hex());
+        check_header(input, &name, extent)?;
+        let lane = lanes.idlest();
+        input.feed(extent.size, lanes, lane).map_err(Fault::Read)?;
+        lanes.end(lane, *digest, extent);
+        check_padding(input, &name, extent)?;
     }
     for (name, extent) in [("index.json", members.index), ("oci-layout", members.layout)] {
-        check_header(&mut input, name, extent)?;
+        check_header(input, name, extent)?;
         input.pass(extent.size, |_| ()).map_err(Fault::Read)?;
-        check_padding(&mut input, name, extent)?;
+        check_padding(input, name, extent)?;
     }
     input.pass(tar::END, |_| ()).map_err(Fault::Read)
 }
@@ -79,7 +104,7 @@ type Filled = io::Result<Vec<u8>>;
 fn read_ahead(medium: &dyn Medium, total: u64, full: &SyncSender<Filled>, spare: &Receiver<Vec<u8>>) {
     let mut position = 0;
     while position < total {
-        let mut buffer = spare.try_recv().unwrap_or_default();
+        let Ok(mut buffer) = spare.recv() else { return };
         let size = usize::try_from(total - position).unwrap_or(BUFFER).min(BUFFER);
         buffer.resize(size, 0);
         let filled = medium.read_exact_at(&mut buffer, position).map(|()| buffer);
@@ -91,11 +116,11 @@ fn read_ahead(medium: &dyn Medium, total: u64, full: &SyncSender<Filled>, spare:
     }
 }
 
-/// The receiving end of [`read_ahead`] as a reader.
+/// The receiving end of [`read_ahead`].
 struct Input<'p> {
     ready: Receiver<Filled>,
-    empty: SyncSender<Vec<u8>>,
-    buffer: Vec<u8>,
+    pool: SyncSender<Vec<u8>>,
+    buffer: Option<Arc<Buffer>>,
     position: usize,
     done: u64,
     total: u64,
@@ -103,45 +128,62 @@ struct Input<'p> {
 }
 
 impl Input<'_> {
+    /// The buffer with the next bytes, and where in it they begin.
+    fn buffer(&mut self) -> io::Result<(&Arc<Buffer>, usize)> {
+        if self.buffer.as_ref().is_none_or(|buffer| self.position == buffer.bytes.len()) {
+            let over = || io::Error::from(io::ErrorKind::UnexpectedEof);
+            if self.done >= self.total {
+                return Err(over());
+            }
+            self.buffer = None;
+            let bytes = self.ready.recv().map_err(|_| over())??;
+            self.position = 0;
+            self.done += bytes.len() as u64;
+            self.buffer = Some(Arc::new(Buffer { bytes, pool: self.pool.clone() }));
+            (self.progress)(Progress { done: self.done, total: self.total });
+        }
+        let position = self.position;
+        self.buffer
+            .as_ref()
+            .map(|buffer| (buffer, position))
+            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// Hands the next `size` bytes to a lane.
+    fn feed(&mut self, mut size: u64, lanes: &Lanes<'_>, lane: usize) -> io::Result<()> {
+        while size > 0 {
+            let (buffer, from) = self.buffer()?;
+            let count = at_most(size, buffer.bytes.len() - from);
+            lanes.feed(lane, buffer, from..from + count);
+            self.position += count;
+            size -= count as u64;
+        }
+        Ok(())
+    }
+
     /// Hands the next `size` bytes to `take`, in pieces.
     fn pass(&mut self, mut size: u64, mut take: impl FnMut(&[u8])) -> io::Result<()> {
         while size > 0 {
-            let bytes = self.fill_buf()?;
-            if bytes.is_empty() {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let count = usize::try_from(size).unwrap_or(usize::MAX).min(bytes.len());
-            take(&bytes[..count]);
-            self.consume(count);
+            let (buffer, from) = self.buffer()?;
+            let count = at_most(size, buffer.bytes.len() - from);
+            take(&buffer.bytes[from..from + count]);
+            self.position += count;
             size -= count as u64;
         }
         Ok(())
     }
 }
 
-impl BufRead for Input<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.position == self.buffer.len() && self.done < self.total {
-            let next = self.ready.recv().map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))??;
-            // The reading thread may be gone, having read everything.
-            drop(self.empty.try_send(std::mem::replace(&mut self.buffer, next)));
-            self.position = 0;
-            self.done += self.buffer.len() as u64;
-            (self.progress)(Progress { done: self.done, total: self.total });
-        }
-        Ok(&self.buffer[self.position..])
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.position += count;
-    }
+fn at_most(wanted: u64, there: usize) -> usize {
+    usize::try_from(wanted).unwrap_or(usize::MAX).min(there)
 }
 
 impl Read for Input<'_> {
     fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
-        let mut bytes = self.fill_buf()?;
-        let count = bytes.read(target)?;
-        self.consume(count);
+        let (buffer, from) = self.buffer()?;
+        let count = target.len().min(buffer.bytes.len() - from);
+        target[..count].copy_from_slice(&buffer.bytes[from..from + count]);
+        self.position += count;
         Ok(count)
     }
 }

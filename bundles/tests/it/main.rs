@@ -3,6 +3,7 @@
 
 mod attacks;
 mod by_hand;
+mod damage;
 mod delta;
 mod fixture;
 mod keys;
