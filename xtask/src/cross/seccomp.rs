@@ -9,7 +9,7 @@ use fs_err as fs;
 use super::{Arch, bin, folder, path, sysroot, zig};
 use crate::run::quiet;
 
-/// The Debian release whose source is taken: the first with LoongArch in its libseccomp.
+/// The Debian release whose source is taken: the first with `LoongArch` in its libseccomp.
 const SUITE: &str = "trixie";
 
 /// Makes it for one architecture.
