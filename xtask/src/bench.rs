@@ -3,7 +3,8 @@
 //! 1. Builds the product and the quickstart's bundle, which also fills Go's build cache.
 //! 2. Locks and builds anew from an empty store, and once more; with `--cold` from an empty Go build cache before (long).
 //! 3. Verifies the bundle by turns with openssl.
-//! 4. In each round, on fresh hosts: install, install again, reset, install once more; then the same cluster by hand.
+//! 4. Packs from a warm store by turns with tar and zstd; writes and verifies a bundle of 4 GiB.
+//! 5. In each round, on fresh hosts: install, install again, reset, install once more; then the same cluster by hand.
 //!
 //! It measures and judges nothing: a figure that misses its aim is a row like any other. A program that fails ends it, and so does a
 //! build that gives other bytes. `docs/benchmarks.md` says what is in each row.
@@ -11,7 +12,9 @@
 mod build;
 mod by_hand;
 mod field;
+mod large;
 mod measure;
+mod pack;
 pub(crate) mod table;
 
 use std::collections::BTreeMap;
@@ -19,7 +22,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use fs_err as fs;
 use qiji_hosts::{Kind, requirements};
 
@@ -30,9 +33,27 @@ use self::table::{Row, Table, machine, megabytes, ratio, row, seconds};
 use crate::demo::{self, Made};
 use crate::places;
 
+/// A part of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Locking and building
+    Build,
+    /// Packing, as against tar and zstd
+    Pack,
+    /// Verifying, as against openssl
+    Verify,
+    /// A bundle of 4 GiB
+    Large,
+    /// Installing, as against kubeadm by hand
+    Install,
+}
+
 /// What to measure.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
+    /// Only these parts of the table
+    #[arg(long, value_name = "PART", value_enum)]
+    only: Vec<Part>,
     /// Also build with an empty Go build cache, which takes a quarter of an hour
     #[arg(long)]
     cold: bool,
@@ -61,9 +82,9 @@ impl Peaks {
 
 /// Measures everything, and prints the table.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let lacks: Vec<String> = requirements(Kind::Nspawn).iter().map(ToString::to_string).collect();
-    if !lacks.is_empty() {
-        bail!("this machine cannot start test hosts:\n  {}", lacks.join("\n  "));
+    let wanted = |part: Part| options.only.is_empty() || options.only.contains(&part);
+    if wanted(Part::Install) {
+        can_start_hosts()?;
     }
     let folder = places::scratch("bench");
     let logs = folder.join("logs");
@@ -72,13 +93,33 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let made = demo::make_bundle(&folder)?;
     let mut peaks = Peaks::default();
     let mut rows = build::size(&made)?;
-    rows.extend(build::build(&made, options.cold, &logs, &mut peaks)?);
-    rows.extend(build::verify(&made, &logs, &mut peaks)?);
-    rows.extend(install(&made, options.rounds, &logs, &mut peaks)?);
+    if wanted(Part::Build) {
+        rows.extend(build::build(&made, options.cold, &logs, &mut peaks)?);
+    }
+    if wanted(Part::Verify) {
+        rows.extend(build::verify(&made, &logs, &mut peaks)?);
+    }
+    if wanted(Part::Pack) {
+        rows.extend(pack::pack(&made, &logs, &mut peaks)?);
+    }
+    if wanted(Part::Large) {
+        rows.extend(large::large(&logs)?);
+    }
+    if wanted(Part::Install) {
+        rows.extend(install(&made, options.rounds, &logs, &mut peaks)?);
+    }
     rows.extend(peaks.rows());
     let table = Table { machine: machine()?, rows };
     fs::write(folder.join("table.md"), table.to_string())?;
     println!("\n{table}");
+    Ok(())
+}
+
+fn can_start_hosts() -> Result<()> {
+    let lacks: Vec<String> = requirements(Kind::Nspawn).iter().map(ToString::to_string).collect();
+    if !lacks.is_empty() {
+        bail!("this machine cannot start test hosts:\n  {}", lacks.join("\n  "));
+    }
     Ok(())
 }
 

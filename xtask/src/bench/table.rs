@@ -94,8 +94,9 @@ pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", float(bytes) / 1e6)
 }
 
+/// A number for ratios.
 #[allow(clippy::cast_precision_loss, reason = "for people")]
-fn float(number: u64) -> f64 {
+pub(crate) fn float(number: u64) -> f64 {
     number as f64
 }
 
