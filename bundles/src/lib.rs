@@ -36,8 +36,8 @@ mod write;
 
 pub use contents::{Blob, BundleSpec, DocumentEntry, ImageEntry, Owner, PackageEntry};
 pub use delta::{
-    Against, Delta, DeltaError, HeldBlob, HeldBundle, Inventory, Missing, OldBundles, RECIPE_DOCUMENT,
-    Rebuilt, WrittenDelta, delta_of, write_delta,
+    Against, Delta, DeltaError, Either, HeldBlob, HeldBundle, Inventory, Missing, OldBundles,
+    RECIPE_DOCUMENT, Rebuilt, WrittenDelta, delta_of, write_delta,
 };
 pub use dsse::{open_envelope, seal};
 pub use error::{Class, Fault, VerifyError, WriteError};

@@ -29,6 +29,9 @@ pub enum DeltaError {
     /// A verified bundle is no delta.
     #[error("the bundle is not a delta")]
     NotADelta,
+    /// The bundle is a delta, where a whole one was asked for.
+    #[error("the bundle is a delta, and a whole one is needed")]
+    IsADelta,
     /// The recipe does not keep its rules.
     #[error("the delta's recipe is wrong: {0}")]
     Recipe(String),
@@ -72,9 +75,11 @@ impl DeltaError {
     /// Which kind of failure it is.
     pub fn class(&self) -> Class {
         match self {
-            Self::Inventory(_) | Self::Unsigned | Self::NotADelta | Self::Write(WriteError::Spec(_)) => {
-                Class::Malformed
-            }
+            Self::Inventory(_)
+            | Self::Unsigned
+            | Self::NotADelta
+            | Self::IsADelta
+            | Self::Write(WriteError::Spec(_)) => Class::Malformed,
             Self::OldNotHere(_)
             | Self::BaseNotHeld { .. }
             | Self::Differs { .. }
@@ -96,6 +101,7 @@ impl DeltaError {
                 "name the bundle that the site was installed from with --base, or have a delta made against what it holds (`qiji inventory`)"
             }
             Self::Unsigned => "sign the whole bundle first, then make the delta of it with `qiji delta`",
+            Self::IsADelta => "rebuild it first with `qiji rebuild`",
             Self::NotADelta => "it needs no rebuilding: use it as it is",
             Self::Differs { .. } => "rebuild it with the qiji release that made the delta",
             Self::OldDamaged(_) => "get the old bundle again, or have a delta made that does not need it",

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::error::DeltaError;
 use super::uses;
 use crate::oci;
-use crate::read::Verified;
+use crate::read::Untrusted;
 
 /// The only version of the form so far.
 const FORMAT: u32 = 1;
@@ -68,22 +68,30 @@ struct Entry {
 }
 
 impl Inventory {
-    /// Adds all of a bundle, as the newest. One that was added before is not added again.
-    pub fn add(&mut self, bundle: &Verified) {
-        if self.bundles.iter().any(|held| held.root == bundle.root()) {
-            return;
+    /// Adds all that a bundle says it has, as the newest. One that was added before is not added again.
+    ///
+    /// # Errors
+    /// It is a delta.
+    pub fn add(&mut self, bundle: &Untrusted) -> Result<(), DeltaError> {
+        if bundle.is_delta() {
+            return Err(DeltaError::IsADelta);
+        }
+        let (root, contents) = (bundle.root(), bundle.contents());
+        if self.bundles.iter().any(|held| held.root == root) {
+            return Ok(());
         }
         let place = self.bundles.len();
-        let (name, version) = (bundle.name().to_owned(), bundle.version().to_owned());
-        self.bundles.push(HeldBundle { name, version, root: bundle.root() });
-        for (digest, uses) in uses::of(bundle.contents()) {
-            let size = bundle.blob_size(&digest).unwrap_or_default();
+        let (name, version) = (contents.name.clone(), contents.version.clone());
+        self.bundles.push(HeldBundle { name, version, root });
+        for (digest, uses) in uses::of(contents) {
+            let size = bundle.open_blob(&digest).map_or(0, |blob| blob.size());
             let held = self.blobs.entry(digest).or_insert(HeldBlob { size, bundle: place, uses: Vec::new() });
             held.bundle = place;
             held.uses.extend(uses);
             held.uses.sort_unstable();
             held.uses.dedup();
         }
+        Ok(())
     }
 
     /// Leaves out blobs that are not there any more.

@@ -28,6 +28,6 @@ mod uses;
 pub use error::{DeltaError, Missing};
 pub use inventory::{HeldBlob, HeldBundle, Inventory};
 pub use make::{Against, WrittenDelta, delta_of, write_delta};
-pub use old::OldBundles;
+pub use old::{Either, OldBundles};
 pub use rebuild::{Delta, Rebuilt};
 pub use recipe::RECIPE_DOCUMENT;

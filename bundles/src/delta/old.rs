@@ -10,18 +10,30 @@ use super::error::DeltaError;
 use super::packing;
 use super::recipe::Old;
 use crate::hash::{Hasher, fill};
-use crate::read::Verified;
+use crate::read::{BlobRange, Untrusted};
 use crate::write::BlobSource;
 
-/// Blobs of several bundles; each comes from the first that has it.
-#[derive(Debug, Clone, Default)]
-pub struct OldBundles(pub Vec<Verified>);
+/// Blobs of several bundles; each comes from the first that has it. The bundles need not be verified: whoever reads an old blob compares it
+/// with the digest that was asked for.
+#[derive(Debug, Default)]
+pub struct OldBundles(pub Vec<Untrusted>);
 
 impl BlobSource for OldBundles {
     fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + '_>> {
-        let holder = self.0.iter().find(|bundle| bundle.blob_size(digest).is_some());
-        let holder = holder.ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(holder.blob(digest).map_err(io::Error::other)?))
+        let range: Option<BlobRange> = self.0.iter().find_map(|bundle| bundle.open_blob(digest));
+        Ok(Box::new(range.ok_or(io::ErrorKind::NotFound)?))
+    }
+}
+
+/// Blobs of two sources; each comes from the first that has it.
+pub struct Either<'a>(pub &'a dyn BlobSource, pub &'a dyn BlobSource);
+
+impl BlobSource for Either<'_> {
+    fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + '_>> {
+        match self.0.open(digest) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.1.open(digest),
+            found => found,
+        }
     }
 }
 

@@ -105,6 +105,25 @@ impl Untrusted {
         Ok(Whole { bundle: self.bundle })
     }
 
+    /// Whether it says that it is a delta.
+    pub fn is_delta(&self) -> bool {
+        self.contents().documents.iter().any(|document| document.name == crate::RECIPE_DOCUMENT)
+    }
+
+    /// Opens a blob as a source of bytes that somebody else compares with their digest.
+    pub(crate) fn open_blob(&self, digest: &Digest) -> Option<BlobRange> {
+        let extent = self.bundle.members.blobs.get(digest).copied()?;
+        Some(BlobRange::new(Arc::clone(&self.bundle.medium), extent, 0))
+    }
+
+    pub(crate) fn contents(&self) -> &Contents {
+        &self.bundle.parsed.contents
+    }
+
+    pub(crate) fn root(&self) -> Digest {
+        self.bundle.parsed.root.digest
+    }
+
     /// A summary of what the bundle claims to hold, with signatures judged by `trusted`, if given.
     pub fn inspect(&self, trusted: Option<&TrustedKeys>) -> Inspection {
         self.bundle.inspect(trusted)

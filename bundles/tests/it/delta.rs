@@ -7,7 +7,7 @@ use qiji_blueprint::Digest;
 use qiji_blueprint::site::{Arch, Role};
 use qiji_bundle::{
     Against, Blob, BundleSpec, Class, Delta, DeltaError, DocumentEntry, Inventory, OldBundles, PackageEntry,
-    RAW_FILE, Verified, WrittenDelta, delta_of, write_delta,
+    RAW_FILE, Untrusted, Verified, WrittenDelta, delta_of, write_delta,
 };
 use serde_json::{Value, json};
 
@@ -101,14 +101,18 @@ impl Releases {
         self.bench.verify(&self.paths[version - 1]).unwrap()
     }
 
+    fn open(&self, version: usize) -> Untrusted {
+        Untrusted::open(&self.paths[version - 1]).unwrap()
+    }
+
     fn old(&self, versions: &[usize]) -> OldBundles {
-        OldBundles(versions.iter().map(|&version| self.verified(version)).collect())
+        OldBundles(versions.iter().map(|&version| self.open(version)).collect())
     }
 
     fn inventory(&self, versions: &[usize]) -> Inventory {
         let mut inventory = Inventory::default();
         for &version in versions {
-            inventory.add(&self.verified(version));
+            inventory.add(&self.open(version)).unwrap();
         }
         inventory
     }
@@ -185,7 +189,7 @@ fn the_same_against_the_same_is_the_same() {
     let (first, _) = releases.delta(&[1], 2, "first.qiji");
     let (second, _) = releases.delta(&[1], 2, "second.qiji");
     assert!(fs_err::read(&first).unwrap() == fs_err::read(second).unwrap());
-    let whole = qiji_bundle::Untrusted::open(&releases.paths[1]).unwrap().check_bytes(&mut |_| ()).unwrap();
+    let whole = Untrusted::open(&releases.paths[1]).unwrap().check_bytes(&mut |_| ()).unwrap();
     let (inventory, old) = (releases.inventory(&[1]), releases.old(&[1]));
     let against = Against { inventory: &inventory, old: &old, whole_where_missing: false };
     let third = releases.bench.path("third.qiji");
@@ -199,7 +203,7 @@ fn an_inventory_travels_as_a_file() {
     let inventory = releases.inventory(&[1, 2]);
     assert_eq!(Inventory::parse(&inventory.to_bytes()).unwrap(), inventory);
     let mut again = inventory.clone();
-    again.add(&releases.verified(1));
+    again.add(&releases.open(1)).unwrap();
     assert_eq!(again, inventory, "a bundle was added twice");
 }
 
@@ -254,7 +258,7 @@ fn a_delta_without_signatures_inside_is_not_made() {
     assert!(matches!(error, DeltaError::Unsigned), "{error}");
     let unsigned = releases.bench.path("unsigned.qiji");
     qiji_bundle::write(&spec, &store, &[], &unsigned, &mut |_| ()).unwrap();
-    let whole = qiji_bundle::Untrusted::open(&unsigned).unwrap().check_bytes(&mut |_| ()).unwrap();
+    let whole = Untrusted::open(&unsigned).unwrap().check_bytes(&mut |_| ()).unwrap();
     let error = delta_of(&whole, &[&releases.bench.key], &against, &path, &mut |_| ()).unwrap_err();
     assert!(matches!(error, DeltaError::Unsigned), "{error}");
 }
@@ -288,6 +292,8 @@ fn a_whole_bundle_is_no_delta() {
     assert!(!Delta::is(&whole));
     assert!(matches!(Delta::open(&whole), Err(DeltaError::NotADelta)));
     let (path, _) = releases.delta(&[1], 2, "delta.qiji");
+    let delta = Untrusted::open(&path).unwrap();
+    assert!(matches!(Inventory::default().add(&delta), Err(DeltaError::IsADelta)));
     let delta = releases.bench.verify(&path).unwrap();
     assert!(Delta::is(&delta));
     assert_eq!((delta.name(), delta.version(), delta.edition()), ("demo", "1.2.0", "community"));
@@ -417,11 +423,11 @@ fn layers_that_are_not_compressed_are_patched_too() {
         )
     };
     let (spec, store) = write(1);
-    let old = bench.verify(&bench.write("1.qiji", &spec, &store).0).unwrap();
+    let old = Untrusted::open(&bench.write("1.qiji", &spec, &store).0).unwrap();
     let (spec, store) = write(2);
     let whole = fs_err::read(bench.write("2.qiji", &spec, &store).0).unwrap();
     let mut inventory = Inventory::default();
-    inventory.add(&old);
+    inventory.add(&old).unwrap();
     let old = OldBundles(vec![old]);
     let against = Against { inventory: &inventory, old: &old, whole_where_missing: false };
     let path = bench.path("delta.qiji");

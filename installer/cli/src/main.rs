@@ -3,6 +3,7 @@
 //! Exit status: 0 done; 1 the work failed; 2 the input is wrong; 3 there is a difference; 4 a signature or digest does not hold.
 
 mod artifacts;
+mod base;
 mod cluster;
 mod failure;
 mod folders;
@@ -43,6 +44,12 @@ enum Verb {
     Sign(verbs::sign::Args),
     /// Say whose signatures count on a site, and change that
     Policy(verbs::policy::Args),
+    /// Write down what a site holds, for deltas
+    Inventory(verbs::inventory::Args),
+    /// Make a delta of a bundle: only what a site lacks of it
+    Delta(verbs::delta::Args),
+    /// Rebuild the whole bundle from a delta
+    Rebuild(verbs::rebuild::Args),
     /// Check every byte and signature of a bundle
     Verify(verbs::verify::Args),
     /// Show what a bundle holds
@@ -69,6 +76,9 @@ fn main() -> ExitCode {
         Verb::Keygen(args) => verbs::keygen::run(&args),
         Verb::Sign(args) => verbs::sign::run(&args),
         Verb::Policy(args) => verbs::policy::run(&args),
+        Verb::Inventory(args) => verbs::inventory::run(&args),
+        Verb::Delta(args) => verbs::delta::run(&args),
+        Verb::Rebuild(args) => verbs::rebuild::run(&args),
         Verb::Verify(args) => verbs::verify::run(&args),
         Verb::Inspect(args) => verbs::inspect::run(&args),
         Verb::Plan(args) => verbs::plan::run(&args),

@@ -1,25 +1,27 @@
 //! A site, on site: the verified bundle, the hosts that answer, and what was found on them.
 //!
-//! 1. The bundle is verified whole before anything else ([`SiteArgs::open`]): no host is spoken to with a bundle that does not hold.
+//! 1. The bundle is verified whole before anything else ([`SiteArgs::open`]): no host is spoken to with a bundle that does not hold. A delta is verified,
+//!    and then the bundle that it stands for.
 //! 2. Hosts are connected, all at once, and looked at ([`OnSite::look`]).
 //! 3. What they remember of trust is taken in, and the site takes the bundle or refuses it ([`OnSite::accept`]).
 //! 4. Findings of all hosts come together ([`OnSite::findings`]); a blocker ends the verb before anything is changed.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::join_all;
 use qiji_blueprint::Catalogue;
 use qiji_blueprint::site::{Arch, Site};
-use qiji_bundle::{Blob, RAW_FILE, Verified};
+use qiji_bundle::{Blob, Delta, RAW_FILE, Verified};
 use qiji_engine::remote::{BundleBlobs, SshConnector, SshOptions};
 use qiji_engine::{Engine, Fleet, FleetOptions, StepFailure};
 use qiji_plan::{
     Answer, BlobRef, ChipNeeds, Facts, Finding, HostImage, HostPackage, Inventory, Measure, Severity,
 };
 
+use crate::base::{self, BaseArgs};
 use crate::failure::{Failure, Kind};
 use crate::folders::StateArgs;
 use crate::inputs::{self, AccessArgs, BundleArgs};
@@ -34,6 +36,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct SiteArgs {
     #[command(flatten)]
     bundle: BundleArgs,
+    #[command(flatten)]
+    base: BaseArgs,
     #[command(flatten)]
     access: AccessArgs,
     #[command(flatten)]
@@ -65,10 +69,22 @@ pub(crate) struct OnSite {
 }
 
 impl SiteArgs {
+    /// The bundle, or the one that the delta stands for, held to all that the site asks for.
+    fn verify(&self, state: &Path) -> Result<(Verified, Memory), Failure> {
+        let (bundle, memory) = self.bundle.verify_on_site(state)?;
+        if !Delta::is(&bundle) {
+            return Ok((bundle, memory));
+        }
+        let whole = base::whole(&bundle, &self.base, state)?;
+        let whole = inputs::verify(inputs::open(&whole)?, &memory.any_keys()?)?;
+        memory.hold(&whole)?;
+        Ok((whole, memory))
+    }
+
     /// Verifies the bundle and makes ready to reach its site's hosts.
     pub(crate) fn open(&self) -> Result<OnSite, Failure> {
         let state = self.state.folder();
-        let (bundle, memory) = self.bundle.verify_on_site(&state)?;
+        let (bundle, memory) = self.verify(&state)?;
         let site = self.access.apply(inputs::site_of(&bundle)?);
         if site.name != bundle.name() {
             let text = format!("the bundle is named {} and holds site {}", bundle.name(), site.name);

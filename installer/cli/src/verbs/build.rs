@@ -2,7 +2,7 @@
 //!
 //! 1. Keys are opened first: a wrong passphrase must not cost a build.
 //! 2. The lock is read (or made, where a caller asks for that) and held to the site.
-//! 3. What it names is fetched, put together, and written as one signed file.
+//! 3. What it names is fetched, put together, and written as one signed file; with `--against` only what a site lacks of it, as a delta.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,15 +12,20 @@ use fs_err as fs;
 use qiji_airgap::{Assembled, BlobDesc, Store, assemble};
 use qiji_blueprint::Digest;
 use qiji_blueprint::site::Site;
-use qiji_bundle::{Blob, BlobSource, BundleSpec, ImageEntry, PackageEntry, SigningKey};
+use qiji_bundle::{
+    Against, Blob, BlobSource, BundleSpec, Either, ImageEntry, Inventory, OldBundles, PackageEntry,
+    SigningKey,
+};
 
 use crate::artifacts::{self, ArtifactArgs};
+use crate::base;
 use crate::failure::{Classify, Failure, Kind};
 use crate::folders::StoreArgs;
 use crate::inputs::{self, LOCK_DOCUMENT, Meter, SITE_DOCUMENT, SITE_FILE_DOCUMENT};
 use crate::screen::size;
 use crate::signer::SignersArgs;
-use crate::verbs::{lock, sign};
+use crate::verbs::delta::AgainstArgs;
+use crate::verbs::{self, delta, lock, sign};
 
 /// The channel of a bundle that nothing else is said of.
 pub(crate) const CHANNEL: &str = "stable";
@@ -45,6 +50,11 @@ pub(crate) struct Args {
     /// Channel that it is released to; the sites' policies may allow some only
     #[arg(long, value_name = "NAME", default_value = CHANNEL)]
     channel: String,
+    /// Write a delta instead: only what a site lacks that holds what this file says, from `qiji inventory`
+    #[arg(long, value_name = "INVENTORY", conflicts_with = "unsigned")]
+    against: Option<PathBuf>,
+    #[command(flatten)]
+    how: AgainstArgs,
     #[command(flatten)]
     artifacts: ArtifactArgs,
     #[command(flatten)]
@@ -68,6 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         store: &args.store.folder(),
         artifacts: &args.artifacts,
         channel: &args.channel,
+        against: args.against.as_deref().map(|against| (against, &args.how)),
     };
     build(&order, &keys)
 }
@@ -86,10 +97,15 @@ pub(crate) struct Order<'a> {
     pub(crate) artifacts: &'a ArtifactArgs,
     /// Channel that it is released to.
     pub(crate) channel: &'a str,
+    /// Inventory that a delta is made against, and how.
+    pub(crate) against: Option<(&'a Path, &'a AgainstArgs)>,
 }
 
 /// Builds a bundle and signs it with the keys, if there are any.
 pub(crate) fn build(order: &Order<'_>, keys: &[SigningKey]) -> Result<(), Failure> {
+    let against =
+        order.against.map(|(inventory, how)| Ok((verbs::inventory::read(inventory)?, how.base.open()?, how)));
+    let against: Option<(Inventory, OldBundles, _)> = against.transpose()?;
     let (checked, site_text) = inputs::site_file(order.site)?;
     let site = &checked.site;
     let lock = match order.lock {
@@ -113,20 +129,52 @@ pub(crate) fn build(order: &Order<'_>, keys: &[SigningKey]) -> Result<(), Failur
         (SITE_FILE_DOCUMENT.to_owned(), site_text.into_bytes()),
         (LOCK_DOCUMENT.to_owned(), lock.to_kdl().into_bytes()),
     ];
-    let mut meter = Meter::new("writing");
     let source = StoreBlobs(fetcher.store());
     let signers: Vec<&SigningKey> = keys.iter().collect();
-    let written =
-        qiji_bundle::write(&spec, &source, &signers, order.output, &mut |progress| meter.show(progress))
-            .map_err(sign::not_written)?;
-    drop(meter);
-    println!("{}: {}, root {}", order.output.display(), size(written.size), written.root);
+    match &against {
+        Some((inventory, old, how)) => {
+            let old = Either(old, &source);
+            let against = how.against(inventory, &old);
+            write_delta(&spec, &source, &signers, &against, order.output)?;
+        }
+        None => write_whole(&spec, &source, &signers, order.output)?,
+    }
     for key in keys {
         println!("signed by {} ({})", key.public().id(), key.public().kind());
     }
     if keys.is_empty() {
         println!("not signed yet: see `qiji sign`");
     }
+    Ok(())
+}
+
+fn write_whole(
+    spec: &BundleSpec,
+    source: &StoreBlobs<'_>,
+    keys: &[&SigningKey],
+    output: &Path,
+) -> Result<(), Failure> {
+    let mut meter = Meter::new("writing");
+    let written = qiji_bundle::write(spec, source, keys, output, &mut |progress| meter.show(progress))
+        .map_err(sign::not_written)?;
+    drop(meter);
+    println!("{}: {}, root {}", output.display(), size(written.size), written.root);
+    Ok(())
+}
+
+fn write_delta(
+    spec: &BundleSpec,
+    source: &StoreBlobs<'_>,
+    keys: &[&SigningKey],
+    against: &Against<'_>,
+    output: &Path,
+) -> Result<(), Failure> {
+    let mut meter = Meter::new("comparing");
+    let written =
+        qiji_bundle::write_delta(spec, source, keys, against, output, &mut |progress| meter.show(progress))
+            .map_err(base::refused)?;
+    drop(meter);
+    delta::tell(output, &written);
     Ok(())
 }
 

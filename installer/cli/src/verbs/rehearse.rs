@@ -130,6 +130,7 @@ fn build_one(args: &Args, key: &qiji_bundle::SigningKey, scratch: &Path) -> Resu
             store: &args.store.folder(),
             artifacts: &ArtifactArgs::default(),
             channel: build::CHANNEL,
+            against: None,
         },
         std::slice::from_ref(key),
     )?;
