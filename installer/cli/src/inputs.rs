@@ -8,6 +8,7 @@ use fs_err as fs;
 use qiji_blueprint::site::{Access, AccessMethod, Site, Sudo};
 use qiji_blueprint::{Catalogue, Checked, Faults};
 use qiji_bundle::{Progress, TrustedKeys, Untrusted, Verified, VerifyError};
+use qiji_engine::SiteState;
 
 use crate::failure::{Classify, Failure, Kind};
 use crate::memory::Memory;
@@ -72,7 +73,8 @@ impl BundleArgs {
     pub(crate) fn verify_on_site(&self, state: &Path) -> Result<(Verified, Memory), Failure> {
         let given = self.trust.given()?;
         let untrusted = open(&self.bundle)?;
-        let memory = Memory::open(state, untrusted.name(), given)?;
+        let folder = SiteState::folder_of(state, untrusted.name()).input()?;
+        let memory = Memory::open(&folder, given)?;
         let bundle = verify(untrusted, &memory.any_keys()?)?;
         memory.hold(&bundle)?;
         Ok((bundle, memory))

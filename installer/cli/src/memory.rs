@@ -29,10 +29,9 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Reads what the controller remembers, and takes in a policy that was given. `site` has the form of a bundle's name, and so cannot lead out
-    /// of the folder.
-    pub(crate) fn open(state: &Path, site: &str, given: Option<Trust>) -> Result<Self, Failure> {
-        let path = state.join("sites").join(site).join("trust.json");
+    /// Reads what the controller remembers in a site's folder, and takes in a policy that was given.
+    pub(crate) fn open(folder: &Path, given: Option<Trust>) -> Result<Self, Failure> {
+        let path = folder.join("trust.json");
         let mut trust = match fs::read_to_string(&path) {
             Ok(text) => SiteTrust::parse(&path.display().to_string(), &text).map_err(refused)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => SiteTrust::default(),
@@ -42,6 +41,11 @@ impl Memory {
             trust.adopt(CONTROLLER, "--trust", (**policy).clone()).map_err(refused)?;
         }
         Ok(Self { path, trust, given })
+    }
+
+    /// The policy that the site holds to, as far as it is known here.
+    pub(crate) const fn policy(&self) -> Option<&PolicyFile> {
+        self.trust.policy.as_ref()
     }
 
     /// What a bundle must satisfy: what was given, else what the site holds to.

@@ -5,24 +5,7 @@ use std::path::{Path, PathBuf};
 use qiji_bundle::{Passphrase, SigningKey};
 
 use crate::failure::{Classify, Failure, Kind};
-use crate::passphrase::{self, PassphraseArgs};
-
-/// A private key and where its passphrase is.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct SignerArgs {
-    /// Private key to sign with
-    #[arg(long, value_name = "KEY")]
-    key: PathBuf,
-    #[command(flatten)]
-    passphrase: PassphraseArgs,
-}
-
-impl SignerArgs {
-    /// Opens the key.
-    pub(crate) fn load(&self) -> Result<SigningKey, Failure> {
-        open(&self.key, self.passphrase.file())
-    }
-}
+use crate::passphrase;
 
 /// Private keys and where their passphrases are.
 #[derive(Debug, Clone, clap::Args)]
@@ -39,6 +22,14 @@ impl SignersArgs {
     /// Whether no key was given.
     pub(crate) const fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// Opens the keys, of which there must be one.
+    pub(crate) fn load_some(&self) -> Result<Vec<SigningKey>, Failure> {
+        if self.is_empty() {
+            return Err(Failure::new(Kind::Input, "no key to sign with is named").hint("name one with --key"));
+        }
+        self.load()
     }
 
     /// Opens the keys.

@@ -134,7 +134,10 @@ impl OnSite {
     ) -> Result<Memory, Failure> {
         let mut memory = self.memory.clone();
         for (host, answer) in answers {
-            if let Ok(Facts { trust: Some(text), .. }) = &answer.facts {
+            // What a host remembers for another site is no concern of this one; that it is another's is told with the findings.
+            if let Ok(Facts { trust: Some(text), installed_site: Some(site), .. }) = &answer.facts
+                && *site == self.site.name
+            {
                 memory.merge(host, text)?;
             }
         }

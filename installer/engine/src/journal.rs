@@ -4,6 +4,7 @@
 //! STATE/sites/NAME/lock            who works on the site
 //!                  journal.jsonl   lifecycle events of the present or last run
 //!                  runs/RUN.jsonl  those of earlier runs, the last 20
+//!                  trust.json      policy and accepted bundles; the caller's
 //! ```
 //!
 //! - A line is one event, written and synced before what it announces is done; several that wait are synced together.
@@ -66,12 +67,17 @@ pub struct SiteState {
 }
 
 impl SiteState {
-    /// The folder of `site` below a state folder; made, mode 0700, if it is not there.
-    pub fn open(state_dir: &Path, site: &str) -> Result<Self, StateError> {
+    /// Where the folder of `site` is below a state folder, whether or not it is there.
+    pub fn folder_of(state_dir: &Path, site: &str) -> Result<PathBuf, StateError> {
         if site.is_empty() || site.starts_with('.') || site.contains(['/', '\0']) {
             return Err(StateError::Name(site.to_owned()));
         }
-        let state = Self { site: site.to_owned(), folder: state_dir.join("sites").join(site) };
+        Ok(state_dir.join("sites").join(site))
+    }
+
+    /// The folder of `site` below a state folder; made, mode 0700, if it is not there.
+    pub fn open(state_dir: &Path, site: &str) -> Result<Self, StateError> {
+        let state = Self { site: site.to_owned(), folder: Self::folder_of(state_dir, site)? };
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state.folder.join("runs"));
         made.map_err(|source| {
             let named = format!("cannot make {}: {source}", state.folder.display());

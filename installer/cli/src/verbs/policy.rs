@@ -1,16 +1,21 @@
-//! `qiji policy init|propose|show`: whose signatures count on a site, and how that changes.
+//! `qiji policy init|propose|show|export`: whose signatures count on a site, and how that changes.
 //!
 //! 1. `init` writes the first policy. A site takes it as it is with its first bundle.
 //! 2. `propose` adds a change to a policy file. It counts once enough of the keys before it have signed the file with `qiji sign`.
 //! 3. The site takes the change with the next `qiji install --trust FILE`.
+//!
+//! `export` writes the policy that a site holds to, such as one that was given as plain keys, so that a change can be added to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use qiji_bundle::{KeyKind, Policy, PolicyFile, PolicyKey, PublicKey};
+use qiji_engine::SiteState;
 
 use crate::failure::{Classify, Failure, Kind};
+use crate::folders::StateArgs;
+use crate::memory::Memory;
 use crate::trust::{self, policy_failure};
 use crate::verbs::sign::write_policy;
 
@@ -29,6 +34,8 @@ enum Deed {
     Propose(Propose),
     /// Show a policy, and whether its last change is in force
     Show(Show),
+    /// Write the policy that a site holds to, as far as this controller knows
+    Export(Export),
 }
 
 #[derive(Debug, clap::Args)]
@@ -68,6 +75,18 @@ struct Show {
     json: bool,
 }
 
+#[derive(Debug, clap::Args)]
+struct Export {
+    /// Name of the site
+    #[arg(value_name = "SITE")]
+    site: String,
+    /// File for the policy
+    #[arg(long, value_name = "POLICY")]
+    output: PathBuf,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
 /// What a policy shall say.
 #[derive(Debug, clap::Args)]
 struct Wanted {
@@ -91,14 +110,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Deed::Init(args) => init(args),
         Deed::Propose(args) => propose(args),
         Deed::Show(args) => show(args),
+        Deed::Export(args) => export(args),
     }
 }
 
 fn init(args: &Init) -> Result<(), Failure> {
-    if args.output.exists() {
-        let text = format!("{} exists already, and a policy is never overwritten", args.output.display());
-        return Err(Failure::new(Kind::Input, text).hint("change it with `qiji policy propose`"));
-    }
+    keep(&args.output)?;
     let mut policy = Policy {
         version: 1,
         previous: None,
@@ -149,6 +166,28 @@ fn show(args: &Show) -> Result<(), Failure> {
         print!("{file}");
     }
     fault.map_or(Ok(()), |error| Err(policy_failure(&error, &args.policy)))
+}
+
+fn export(args: &Export) -> Result<(), Failure> {
+    keep(&args.output)?;
+    let folder = SiteState::folder_of(&args.state.folder(), &args.site).input()?;
+    let memory = Memory::open(&folder, None)?;
+    let Some(policy) = memory.policy() else {
+        let text = format!("this controller knows of no policy of site {}", args.site);
+        return Err(Failure::new(Kind::Input, text).hint("it is known where the site was installed from"));
+    };
+    write_policy(&args.output, &policy.to_text())?;
+    print!("{policy}");
+    Ok(())
+}
+
+/// A policy that is there is not written over.
+fn keep(path: &Path) -> Result<(), Failure> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let text = format!("{} exists already, and a policy is never overwritten", path.display());
+    Err(Failure::new(Kind::Input, text).hint("change it with `qiji policy propose`"))
 }
 
 impl Wanted {

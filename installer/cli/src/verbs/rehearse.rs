@@ -16,7 +16,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use fs_err as fs;
 use ipnet::{IpNet, Ipv4Net};
 use qiji_blueprint::site::{Arch, Site};
-use qiji_bundle::{Verified, seal};
+use qiji_bundle::{SigningKey, Verified, seal};
 use qiji_engine::SiteState;
 use qiji_hosts::{HostSpec, Kind as HostKind, Subnet, Testbed, TestbedSpec, requirements};
 use serde::Serialize;
@@ -26,7 +26,7 @@ use crate::artifacts::ArtifactArgs;
 use crate::failure::{Classify, Failure, Kind};
 use crate::folders::StoreArgs;
 use crate::inputs::{self, SITE_DOCUMENT};
-use crate::signer::SignerArgs;
+use crate::signer::SignersArgs;
 use crate::trust::TrustArgs;
 use crate::verbs::build;
 
@@ -42,14 +42,14 @@ pub(crate) struct Args {
     /// The bundle to rehearse; without it, one is locked and built
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
-    /// Public key that the bundle must be signed with, or a policy file; the signing key's own unless given
+    /// Public key that the bundle must be signed with, or a policy file; the signing keys' own unless given
     #[arg(long, value_name = "FILE")]
     trust: Vec<PathBuf>,
     /// File for the report; its signed form goes beside it, as REPORT.dsse
     #[arg(long, value_name = "REPORT", default_value = "rehearsal.json")]
     report: PathBuf,
     #[command(flatten)]
-    signer: SignerArgs,
+    signers: SignersArgs,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -82,19 +82,19 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let began_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).failed()?.as_secs();
     let (checked, _) = inputs::site_file(&args.site)?;
     fits_this_machine(&checked.site)?;
-    let key = args.signer.load()?;
+    let keys = args.signers.load_some()?;
     let scratch = tempfile::tempdir().failed()?;
     let bundle_file = match &args.bundle {
         Some(file) => file.clone(),
-        None => build_one(args, &key, scratch.path())?,
+        None => build_one(args, &keys, scratch.path())?,
     };
-    let trust = trusted(args, &key, scratch.path())?;
+    let trust = trusted(args, &keys, scratch.path())?;
     let bundle = inputs::verify_with(&bundle_file, &TrustArgs::of(trust.clone()))?;
     same_site(&bundle, &checked.site)?;
 
     let stage = Stage::start(&checked.site, &bundle_file, &trust, scratch.path())?;
     let report = stage.play(&bundle, &bundle_file, began_unix_s)?;
-    write_report(&args.report, &report, &key)?;
+    write_report(&args.report, &report, &keys)?;
     if report.ok {
         return Ok(());
     }
@@ -120,7 +120,7 @@ fn fits_this_machine(site: &Site) -> Result<(), Failure> {
     ))
 }
 
-fn build_one(args: &Args, key: &qiji_bundle::SigningKey, scratch: &Path) -> Result<PathBuf, Failure> {
+fn build_one(args: &Args, keys: &[SigningKey], scratch: &Path) -> Result<PathBuf, Failure> {
     let output = scratch.join("rehearsal.qiji");
     build::build(
         &build::Order {
@@ -132,19 +132,21 @@ fn build_one(args: &Args, key: &qiji_bundle::SigningKey, scratch: &Path) -> Resu
             channel: build::CHANNEL,
             against: None,
         },
-        std::slice::from_ref(key),
+        keys,
     )?;
     Ok(output)
 }
 
 /// The keys that the bundle is held to.
-fn trusted(args: &Args, key: &qiji_bundle::SigningKey, scratch: &Path) -> Result<Vec<PathBuf>, Failure> {
+fn trusted(args: &Args, keys: &[SigningKey], scratch: &Path) -> Result<Vec<PathBuf>, Failure> {
     if !args.trust.is_empty() {
         return Ok(args.trust.clone());
     }
-    let own = scratch.join("signer.pub");
-    fs::write(&own, key.public().to_pem()).failed()?;
-    Ok(vec![own])
+    let own = |(at, key): (usize, &SigningKey)| {
+        let file = scratch.join(format!("signer-{at}.pub"));
+        fs::write(&file, key.public().to_pem()).failed().map(|()| file)
+    };
+    keys.iter().enumerate().map(own).collect()
 }
 
 fn same_site(bundle: &Verified, site: &Site) -> Result<(), Failure> {
@@ -295,13 +297,14 @@ fn gateway(net: Ipv4Net, site: &Site) -> std::net::Ipv4Addr {
     free.unwrap_or_else(|| net.network())
 }
 
-fn write_report(path: &Path, report: &Report, key: &qiji_bundle::SigningKey) -> Result<(), Failure> {
+fn write_report(path: &Path, report: &Report, keys: &[SigningKey]) -> Result<(), Failure> {
     let text = serde_json::to_vec_pretty(report).failed()?;
     fs::write(path, &text).failed()?;
     let mut signed = path.as_os_str().to_owned();
     signed.push(".dsse");
-    fs::write(PathBuf::from(signed), seal(REPORT_TYPE, &text, &[key])).failed()?;
+    fs::write(PathBuf::from(signed), seal(REPORT_TYPE, &text, &keys.iter().collect::<Vec<_>>())).failed()?;
     let verdict = if report.ok { "the site comes up from this bundle alone" } else { "the rehearsal failed" };
-    println!("{verdict}; report {} (signed by {})", path.display(), key.public().id());
+    let signers: Vec<_> = keys.iter().map(|key| key.public().id().to_string()).collect();
+    println!("{verdict}; report {} (signed by {})", path.display(), signers.join(", "));
     Ok(())
 }

@@ -28,10 +28,7 @@ pub(crate) struct Args {
 
 /// Signs.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    if args.signers.is_empty() {
-        return Err(Failure::new(Kind::Input, "no key is named").hint("name one with --key"));
-    }
-    let keys = args.signers.load()?;
+    let keys = args.signers.load_some()?;
     let keys: Vec<&SigningKey> = keys.iter().collect();
     let output = args.output.as_ref().unwrap_or(&args.file);
     if trust::is_policy(&args.file)? {

@@ -113,7 +113,7 @@ fn plain(text: &str) -> String {
             digits.push(letter);
             continue;
         }
-        plain.push_str(if digits.len() == 64 { "HEX" } else { &digits });
+        plain.push_str(if matches!(digits.len(), 12 | 64) { "HEX" } else { &digits });
         digits.clear();
         plain.push(letter);
     }

@@ -173,5 +173,20 @@ fn what_a_site_holds_to_is_not_put_aside_by_a_key_on_the_command_line() {
     insta::assert_snapshot!("only_the_new_key", plan("1.1.0.qiji", &["--trust", "c.pub"]));
     bench.qiji(&["policy", "init", "--output", "other.json", "--key", "mine=c.pub"]);
     insta::assert_snapshot!("another_policy", plan("1.1.0.qiji", &["--trust", "other.json"]));
+    insta::assert_snapshot!(
+        "export",
+        bench.qiji(&["policy", "export", "quickstart", "--state", "state", "--output", "own.json"])
+    );
+    insta::assert_snapshot!(
+        "export_unknown",
+        bench.qiji(&["policy", "export", "other", "--state", "state", "--output", "x.json"])
+    );
+    let name = bench.public("a").id().short();
+    bench.qiji(&["policy", "propose", "own.json", "--remove-key", &name, "--key", "next=c.pub"]);
+    bench.qiji(&["sign", "own.json", "--key", "a"]);
+    assert!(
+        plan("1.1.0.qiji", &["--trust", "own.json"]).starts_with("status 1\n"),
+        "it comes as far as the hosts"
+    );
     insta::assert_snapshot!("the_sites_own_is_enough", plan("1.0.0.qiji", &[]));
 }
