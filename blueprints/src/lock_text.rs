@@ -18,7 +18,7 @@ use crate::recipe::{
 use crate::site::{Arch, Role};
 use crate::typed::{self, Entry, Kind, Times, Word};
 
-static FILE: Word = Word {
+pub(crate) static FILE: Word = Word {
     children: &[
         child(&LOCK, Times::Once),
         child(&ARTIFACT, Times::Any),

@@ -1,19 +1,27 @@
-//! The reference of the site language, printed from the table that the parser itself uses.
+//! The references of the site language and of the lock, printed from the tables that the parsers themselves use.
 
 use std::fmt::Write as _;
 
-use crate::language::FILE;
+use crate::language;
+use crate::lock_text;
 use crate::typed::{Child, Times, Word, usage};
 
-const OPENING: &str = include_str!("reference.md");
-
-/// The reference as Markdown: `docs/language.md`.
+/// The reference of the site language as Markdown: `docs/language.md`.
 pub fn reference() -> String {
-    let mut out = OPENING.to_owned();
+    print(include_str!("reference.md"), &language::FILE)
+}
+
+/// The reference of the lock as Markdown: `docs/lock-format.md`.
+pub fn lock() -> String {
+    print(include_str!("lock.md"), &lock_text::FILE)
+}
+
+fn print(opening: &str, file: &'static Word) -> String {
+    let mut out = opening.to_owned();
     let mut words: Vec<(&'static Word, Vec<&'static str>)> = Vec::new();
-    gather(&FILE, &mut words);
-    for (word, homes) in words {
-        section(&mut out, word, &homes);
+    gather(file, &mut words);
+    for (word, homes) in &words {
+        section(&mut out, word, homes, &words);
     }
     out
 }
@@ -32,7 +40,7 @@ fn gather(parent: &'static Word, words: &mut Vec<(&'static Word, Vec<&'static st
     }
 }
 
-fn section(out: &mut String, word: &Word, homes: &[&str]) {
+fn section(out: &mut String, word: &Word, homes: &[&str], words: &[(&'static Word, Vec<&str>)]) {
     let homes: Vec<_> = homes
         .iter()
         .map(|home| if home.is_empty() { "the file".to_owned() } else { format!("`{home}`") })
@@ -54,8 +62,18 @@ fn section(out: &mut String, word: &Word, homes: &[&str]) {
         out.push_str("\nIn its block:\n\n| word | how often | meaning |\n|---|---|---|\n");
         for Child { word, times } in word.children {
             let first = word.doc.split_inclusive(". ").next().unwrap_or_default().trim_end();
-            let _ = writeln!(out, "| [`{0}`](#{0}) | {1} | {2} |", word.name, often(*times), first);
+            let (name, anchor) = (word.name, anchor(word, words));
+            let _ = writeln!(out, "| [`{name}`](#{anchor}) | {} | {first} |", often(*times));
         }
+    }
+}
+
+/// What a page calls the heading of a word: those of the same name are numbered from the second on.
+fn anchor(word: &Word, words: &[(&'static Word, Vec<&str>)]) -> String {
+    let same = words.iter().filter(|(other, _)| other.name == word.name);
+    match same.take_while(|(other, _)| !std::ptr::eq(*other, word)).count() {
+        0 => word.name.to_owned(),
+        number => format!("{}-{number}", word.name),
     }
 }
 

@@ -51,7 +51,9 @@ pub fn seal(payload_type: &str, payload: &[u8], keys: &[&SigningKey]) -> Vec<u8>
 pub fn open_envelope(bytes: &[u8], payload_type: &str, trusted: &TrustedKeys) -> Result<Vec<u8>, Fault> {
     let envelope = Envelope::parse(bytes)?;
     if envelope.payload_type != payload_type {
-        return Err(Fault::document(&"the signed document", "it has another payload type"));
+        let found = envelope.payload_type.escape_debug();
+        let reason = format!("it is of type `{found}`, not `{payload_type}`");
+        return Err(Fault::document(&"the signed document", reason));
     }
     envelope.check(trusted)?;
     envelope.payload()

@@ -6,6 +6,7 @@
 mod fixture;
 mod folders;
 mod forge;
+mod pen;
 mod tree;
 mod victim;
 
@@ -13,6 +14,8 @@ mod victim;
 mod amplification;
 #[path = "appended-bytes/attack.rs"]
 mod appended_bytes;
+#[path = "borrowed-name/attack.rs"]
+mod borrowed_name;
 #[path = "broken-rules/attack.rs"]
 mod broken_rules;
 #[path = "changed-while-read/attack.rs"]
@@ -21,30 +24,52 @@ mod changed_while_read;
 mod deep_json;
 #[path = "device-nodes/attack.rs"]
 mod device_nodes;
+#[path = "duplicate-signature/attack.rs"]
+mod duplicate_signature;
 #[path = "extra-member/attack.rs"]
 mod extra_member;
+#[path = "extra-signature/attack.rs"]
+mod extra_signature;
 #[path = "flipped-bit/attack.rs"]
 mod flipped_bit;
 #[path = "flipped-bit-anywhere/attack.rs"]
 mod flipped_bit_anywhere;
+#[path = "forged-policy/attack.rs"]
+mod forged_policy;
+#[path = "key-not-in-policy/attack.rs"]
+mod key_not_in_policy;
 #[path = "links/attack.rs"]
 mod links;
+#[path = "missing-kind/attack.rs"]
+mod missing_kind;
 #[path = "missing-member/attack.rs"]
 mod missing_member;
+#[path = "missing-signature/attack.rs"]
+mod missing_signature;
+#[path = "mixed-statement/attack.rs"]
+mod mixed_statement;
 #[path = "not-a-bundle/attack.rs"]
 mod not_a_bundle;
+#[path = "other-document/attack.rs"]
+mod other_document;
 #[path = "oversized-members/attack.rs"]
 mod oversized_members;
 #[path = "path-traversal/attack.rs"]
 mod path_traversal;
 #[path = "replaced-blob/attack.rs"]
 mod replaced_blob;
+#[path = "replayed-old-version/attack.rs"]
+mod replayed_old_version;
+#[path = "sm2-signer-id/attack.rs"]
+mod sm2_signer_id;
 #[path = "sparse-members/attack.rs"]
 mod sparse_members;
 #[path = "swapped-members/attack.rs"]
 mod swapped_members;
 #[path = "terminal-escapes/attack.rs"]
 mod terminal_escapes;
+#[path = "threshold-not-met/attack.rs"]
+mod threshold_not_met;
 #[path = "truncation/attack.rs"]
 mod truncation;
 
@@ -52,5 +77,5 @@ mod truncation;
 fn every_attack_has_a_folder_a_page_and_a_test() {
     let here = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/attacks");
     let attacks = folders::read(here.as_ref(), include_str!("main.rs"));
-    assert!(attacks.len() >= 19, "{}", attacks.len());
+    assert!(attacks.len() >= 31, "{}", attacks.len());
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use qiji_bundle::{Class, Medium, Untrusted, Verified, VerifyError};
+use qiji_bundle::{Class, Medium, TrustedKeys, Untrusted, Verified, VerifyError};
 use tempfile::TempDir;
 
 use crate::fixture::{Bench, join};
@@ -51,13 +51,23 @@ impl Victim {
 
     /// Opens and verifies these bytes as a file.
     pub(crate) fn verify(&self, bytes: &[u8]) -> Result<Verified, VerifyError> {
+        self.verify_by(bytes, &self.vendor.trusted())
+    }
+
+    /// The same with other keys trusted than the vendor's.
+    pub(crate) fn verify_by(&self, bytes: &[u8], trusted: &TrustedKeys) -> Result<Verified, VerifyError> {
         fs_err::write(self.bundle(), bytes).unwrap();
-        self.vendor.verify(&self.bundle())
+        Untrusted::open(&self.bundle())?.verify(trusted, &mut |_| ())
     }
 
     /// Requires that these bytes are refused and that nothing is touched by it.
     pub(crate) fn refuses(&self, bytes: &[u8]) -> Refusal {
-        let Err(error) = self.verify(bytes) else { panic!("the bundle was accepted") };
+        self.refuses_by(bytes, &self.vendor.trusted())
+    }
+
+    /// The same with other keys trusted than the vendor's.
+    pub(crate) fn refuses_by(&self, bytes: &[u8], trusted: &TrustedKeys) -> Refusal {
+        let Err(error) = self.verify_by(bytes, trusted) else { panic!("the bundle was accepted") };
         assert_eq!(self.look(), self.before, "files were touched");
         Refusal(error)
     }
@@ -88,6 +98,11 @@ impl Refusal {
         assert_eq!(self.0.class(), Class::Malformed, "{}", self.0);
         assert_eq!(self.0.class().exit_status(), 2);
         self.says(expected);
+    }
+
+    /// What to do next.
+    pub(crate) fn hint(&self) -> &'static str {
+        self.0.hint()
     }
 
     fn says(&self, expected: &str) {

@@ -1,7 +1,6 @@
 //! Bundles from outside: what is written can be read, and whatever is changed is found.
 #![allow(clippy::unwrap_used, reason = "a fixture that cannot be made fails its test")]
 
-mod attacks;
 mod by_hand;
 mod damage;
 mod delta;

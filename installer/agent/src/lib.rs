@@ -11,6 +11,7 @@ pub mod facts;
 pub mod fault;
 pub mod host;
 pub mod journal;
+pub mod layer;
 pub mod probe;
 pub mod program;
 pub mod record;

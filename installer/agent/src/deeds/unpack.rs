@@ -2,9 +2,10 @@
 //!
 //! Flow: read the layers from the staging store, each hashed while it is read → unpack into a scratch folder beside the place → sync →
 //! write a stamp (layers, and the scratch folder's inode) → exchange scratch and place → remove the former one if it was ours.
+//! What a layer may hold is said in [`crate::layer`]; of one that is refused nothing is left.
 //! A check compares stamp and inode, so it costs two small reads however large the folder is.
 
-use std::io::{BufReader, Read};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use qiji_blueprint::Digest;
@@ -16,12 +17,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use super::Checked;
 use crate::fault::Fault;
 use crate::host::Task;
+use crate::layer;
 use crate::record::remove_tree;
 use crate::root::{self, crash_point};
 use crate::store::HashingReader;
-
-/// First bytes of a zstd frame (RFC 8878, 3.1.1).
-const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Stamp {
@@ -66,11 +65,10 @@ pub(super) fn unpack(task: Task<'_>, layers: &[BlobRef], into: &str) -> Result<b
     crash_point();
     fs_err::create_dir(&scratch)?;
     fs_err::set_permissions(&scratch, std::fs::Permissions::from_mode(0o755))?;
-    for layer in layers {
-        unpack_layer(task, layer, &scratch).map_err(|fault| {
-            fault.within(format!("cannot unpack blob {} into {into}", layer.digest.short()))
-        })?;
-        crash_point();
+    if let Err(fault) = unpack_layers(task, layers, into, &scratch) {
+        // What could be unpacked of a layer that is refused may fill the disk. The first fault counts.
+        let _ = remove_tree(&scratch);
+        return Err(fault);
     }
     rustix::fs::syncfs(fs_err::File::open(&scratch)?)?;
     put_in_place(task, layers, into, &scratch, &place)?;
@@ -118,67 +116,19 @@ fn move_aside_if_foreign(task: Task<'_>, into: &str, place: &Path) -> Result<(),
     Ok(fs_err::rename(place, &aside)?)
 }
 
-fn unpack_layer(task: Task<'_>, layer: &BlobRef, scratch: &Path) -> Result<(), Fault> {
-    let mut source = HashingReader::new(task.host.store.open(layer)?);
-    let mut head = [0; 4];
-    source.read_exact(&mut head)?;
-    let whole = BufReader::with_capacity(128 << 10, head.as_slice().chain(&mut source));
-    if head == ZSTD_MAGIC {
-        let mut decoder = zstd::stream::read::Decoder::with_buffer(whole)?;
-        decoder.window_log_max(27)?;
-        extract(task, decoder, scratch)?;
-    } else {
-        extract(task, whole, scratch)?;
-    }
-    source.finish(layer)
-}
-
-fn extract(task: Task<'_>, tar: impl Read, scratch: &Path) -> Result<(), Fault> {
-    let mut archive = tar::Archive::new(tar);
-    archive.set_preserve_permissions(true);
-    archive.set_preserve_ownerships(rustix::process::geteuid().is_root());
-    archive.set_preserve_mtime(true);
-    archive.set_overwrite(true);
-    for entry in archive.entries()? {
-        if task.cancelled.load(std::sync::atomic::Ordering::SeqCst) {
-            return Err(Fault::new("nobody waits for it any more"));
-        }
-        let mut entry = entry?;
-        let path = entry.path()?.into_owned();
-        if whiteout(scratch, &path)? {
-            continue;
-        }
-        if !entry.unpack_in(scratch)? {
-            return Err(Fault::new(format!(
-                "the layer names {}, which leads out of its folder",
-                path.display()
-            )));
-        }
+fn unpack_layers(task: Task<'_>, layers: &[BlobRef], into: &str, scratch: &Path) -> Result<(), Fault> {
+    for layer in layers {
+        unpack_layer(task, layer, scratch).map_err(|fault| {
+            fault.within(format!("cannot unpack blob {} into {into}", layer.digest.short()))
+        })?;
+        crash_point();
     }
     Ok(())
 }
 
-/// Whether the entry only says that something of a lower layer is gone (OCI image-spec, layer.md "Whiteouts"); then removes that.
-fn whiteout(scratch: &Path, entry: &Path) -> Result<bool, Fault> {
-    let name = entry.file_name().unwrap_or_default().to_string_lossy();
-    let Some(hidden) = name.strip_prefix(".wh.") else { return Ok(false) };
-    let plain = entry
-        .components()
-        .all(|part| matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir));
-    let folder = scratch.join(entry.parent().unwrap_or(Path::new("")));
-    let inside = fs_err::canonicalize(&folder).is_ok_and(|real| real.starts_with(scratch));
-    if !plain || !inside || hidden == ".." {
-        return Err(Fault::new(format!(
-            "the layer names {}, which leads out of its folder",
-            entry.display()
-        )));
-    }
-    if hidden == ".wh..opq" {
-        for inner in fs_err::read_dir(&folder)? {
-            remove_tree(&inner?.path())?;
-        }
-    } else {
-        remove_tree(&folder.join(hidden))?;
-    }
-    Ok(true)
+fn unpack_layer(task: Task<'_>, layer: &BlobRef, scratch: &Path) -> Result<(), Fault> {
+    let mut source = HashingReader::new(task.host.store.open(layer)?);
+    let buffered = BufReader::with_capacity(128 << 10, &mut source);
+    layer::unpack(buffered, layer.size, scratch, task.cancelled)?;
+    source.finish(layer)
 }
