@@ -82,8 +82,9 @@ pub(crate) fn amplified(vendor: &Bench) -> Members {
     let manifest = forge::manifest(&forge::members(vendor), "qiji.local/kube-proxy:v1.36.3");
     let index = "application/vnd.oci.image.index.v1+json";
     let image = "application/vnd.oci.image.manifest.v1+json";
-    let inner = list(image, &manifest, 14_000);
-    let inner = format!(r#"{{"schemaVersion":2,"mediaType":"{index}","manifests":[{inner}]}}"#);
+    let (inner, filler) = (list(image, &manifest, 2_000), "x".repeat(3_000_000));
+    let inner =
+        format!(r#"{{"schemaVersion":2,"mediaType":"{index}","manifests":[{inner}],"x":"{filler}"}}"#);
     let mut members = forge::with_root(vendor, |root| {
         let (head, _) = root.split_once("\"manifests\":[").unwrap();
         let (_, tail) = root.rsplit_once("],\"annotations\"").unwrap();
