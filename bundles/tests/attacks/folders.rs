@@ -13,10 +13,35 @@ pub(crate) struct Attack {
     pub(crate) outcome: String,
 }
 
-/// The attacks below a folder, sorted. Panics where a folder lacks its page, its tests or its place in `main`.
-pub(crate) fn read(folder: &Path, main: &str) -> Vec<Attack> {
+/// Attacks on bundles.
+pub(crate) fn bundles() -> Vec<Attack> {
+    read("bundles/tests/attacks")
+}
+
+/// Attacks inside layers, on hosts.
+pub(crate) fn layers() -> Vec<Attack> {
+    read("installer/agent/tests/attacks")
+}
+
+/// All of them as a table in Markdown.
+pub(crate) fn table() -> String {
+    let row = |place: &str, one: Attack| {
+        let Attack { folder, deed, outcome } = one;
+        format!("| [{folder}](../{place}/{folder}/README.md) | {deed} | {outcome} |\n")
+    };
+    let mut table = "| attack | what is done | what must happen |\n|---|---|---|\n".to_owned();
+    table.extend(bundles().into_iter().map(|one| row("bundles/tests/attacks", one)));
+    table.extend(layers().into_iter().map(|one| row("installer/agent/tests/attacks", one)));
+    table
+}
+
+/// The attacks below a folder, sorted. Panics where a folder lacks its page, its tests or its place in `main.rs`.
+fn read(folder: &str) -> Vec<Attack> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|above| above.join(folder));
+    let folder = folder.into_iter().find(|folder| folder.is_dir()).unwrap();
+    let main = fs_err::read_to_string(folder.join("main.rs")).unwrap();
     let entries = fs_err::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut attacks: Vec<_> = entries.filter(|path| path.is_dir()).map(|path| attack(&path, main)).collect();
+    let mut attacks: Vec<_> = entries.filter(|path| path.is_dir()).map(|path| attack(&path, &main)).collect();
     attacks.sort();
     attacks
 }

@@ -8,6 +8,7 @@ mod fixture;
 mod keys;
 mod medium;
 mod policy;
+mod reader;
 mod roundtrip;
 mod signing;
 mod tools;
