@@ -46,6 +46,7 @@ impl SigningKey {
         let (label, outer) = SecretDocument::from_pem(text.trim_end()).map_err(|_| not_a_key())?;
         EncryptedPrivateKeyInfoRef::validate_pem_label(label).map_err(|_| not_a_key())?;
         let encrypted = EncryptedPrivateKeyInfoRef::try_from(outer.as_bytes()).map_err(|_| not_a_key())?;
+        check_cost(&encrypted).ok_or_else(not_a_key)?;
         let inner = match encrypted.decrypt(passphrase.0.as_bytes()) {
             Ok(inner) => inner,
             Err(pkcs8::Error::EncryptedPrivateKey(error)) if error != pkcs8::pkcs5::Error::DecryptFailed => {
@@ -57,6 +58,22 @@ impl SigningKey {
         Self::from_pkcs8(&inner)
             .ok_or_else(|| KeyError::NotAKey { path: path.to_owned(), expected: "an Ed25519 or SM2 key" })
     }
+}
+
+/// Most bytes of memory that scrypt may take: 16 times what keys of our own take.
+const MAX_MEMORY: u64 = 256 << 20;
+/// Most rounds of PBKDF2.
+const MAX_ROUNDS: u32 = 10_000_000;
+
+/// Refuses a key that would take memory or time as it pleases before its passphrase can be tried.
+fn check_cost(key: &EncryptedPrivateKeyInfoRef<'_>) -> Option<()> {
+    let kdf = &key.encryption_algorithm.pbes2()?.kdf;
+    let rounds = kdf.pbkdf2().map_or(0, |params| params.iteration_count);
+    let memory = kdf.scrypt().map_or(Some(0), |params| {
+        let factors = [u64::from(params.block_size), u64::from(params.parallelization), 128];
+        factors.into_iter().try_fold(params.cost_parameter, u64::checked_mul)
+    });
+    (rounds <= MAX_ROUNDS && memory? <= MAX_MEMORY).then_some(())
 }
 
 /// Where the public key of a private key lies: `.pub` after the name.

@@ -81,7 +81,7 @@ pub(crate) fn replace(members: &mut Members, old: &[u8], new: &[u8]) {
 }
 
 fn refers(bytes: &[u8], reference: &str) -> bool {
-    bytes.windows(reference.len()).any(|window| window == reference.as_bytes())
+    str::from_utf8(bytes).is_ok_and(|text| text.contains(reference))
 }
 
 /// The sample with its root changed, and with right digests everywhere but in the signed statement.

@@ -36,6 +36,8 @@ mod flipped_bit;
 mod flipped_bit_anywhere;
 #[path = "forged-policy/attack.rs"]
 mod forged_policy;
+#[path = "greedy-key/attack.rs"]
+mod greedy_key;
 #[path = "key-not-in-policy/attack.rs"]
 mod key_not_in_policy;
 #[path = "links/attack.rs"]
@@ -75,7 +77,7 @@ mod truncation;
 
 #[test]
 fn every_attack_has_a_folder_a_page_and_a_test() {
-    assert!(folders::bundles().len() >= 31);
+    assert!(folders::bundles().len() >= 32);
 }
 
 #[test]
