@@ -37,8 +37,8 @@ pub(crate) fn table() -> String {
 
 /// The attacks below a folder, sorted. Panics where a folder lacks its page, its tests or its place in `main.rs`.
 fn read(folder: &str) -> Vec<Attack> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|above| above.join(folder));
-    let folder = folder.into_iter().find(|folder| folder.is_dir()).unwrap();
+    let mut places = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|above| above.join(folder));
+    let folder = places.find(|place| place.is_dir()).unwrap();
     let main = fs_err::read_to_string(folder.join("main.rs")).unwrap();
     let entries = fs_err::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut attacks: Vec<_> = entries.filter(|path| path.is_dir()).map(|path| attack(&path, &main)).collect();
