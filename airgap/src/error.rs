@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use qiji_blueprint::Digest;
 use qiji_blueprint::site::Arch;
 
+use crate::progress::ArtifactName;
+
 /// The store itself failed: its disk, its permissions, or a blob in it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -250,6 +252,23 @@ pub struct ArtifactFailure {
 pub struct FetchErrors {
     /// The artifacts, in the lock's order.
     pub failures: Vec<ArtifactFailure>,
+}
+
+impl FetchErrors {
+    /// Images that no source has for the architecture, if that is all that is wrong: then the fault is in what was asked for.
+    pub fn lacking(&self) -> Vec<ArtifactName> {
+        let lacks = |failure: &&ArtifactFailure| {
+            let mut causes = failure.attempts.iter().map(|attempt| &attempt.cause);
+            causes.any(|cause| matches!(cause, SourceError::NoPlatform { .. }))
+        };
+        let found: Vec<_> = self.failures.iter().filter(lacks).collect();
+        if found.len() < self.failures.len() {
+            return Vec::new();
+        }
+        let name =
+            |failure: &ArtifactFailure| ArtifactName { name: failure.name.clone(), arch: failure.arch };
+        found.into_iter().map(name).collect()
+    }
 }
 
 impl std::error::Error for FetchErrors {}

@@ -101,9 +101,16 @@ async fn an_image_without_the_architecture_says_which_ones_it_has() {
     for (tag, has) in [("v1", "only linux/arm64, linux/amd64"), ("single", "only linux/s390x")] {
         let mut app = artifact("app", (), oci(&server, &format!("app:{tag}")));
         app.arch = Arch::Loong64;
-        let text = bench.fetcher.resolve(&wanted(vec![app])).await.unwrap_err().to_string();
+        let error = bench.fetcher.resolve(&wanted(vec![app])).await.unwrap_err();
+        let text = error.to_string();
         assert!(text.contains(&format!("no linux/loong64 image, {has}")), "{text}");
+        assert_eq!(error.lacking().len(), 1, "{text}");
     }
+    let mut lacking = artifact("app", (), oci(&server, "app:v1"));
+    lacking.arch = Arch::Loong64;
+    let gone = artifact("gone", (), oci(&server, "gone:v1"));
+    let error = bench.fetcher.resolve(&wanted(vec![lacking, gone])).await.unwrap_err();
+    assert_eq!((error.failures.len(), error.lacking().len()), (2, 0), "one of them failed in another way");
 }
 
 /// Settings with a file of logins for the server's address.

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::brought::{self, BroughtImage};
 use crate::fault::{Fault, Span, Spanned};
 use crate::language::{BACKENDS, EFFECTS, SUDO, defaults};
 use crate::range::Range;
@@ -25,6 +26,7 @@ pub(crate) struct Site {
     pub(crate) network: Network,
     pub(crate) cluster: Cluster,
     pub(crate) components: Vec<Component>,
+    pub(crate) images: Vec<Spanned<BroughtImage>>,
 }
 
 /// An address range that has a default.
@@ -119,6 +121,7 @@ pub(crate) fn check_values(file: &Entry, faults: &mut Vec<Fault>) -> Option<Site
         network: checker.network(site),
         cluster: site.one("cluster").map(|cluster| checker.cluster(cluster)).unwrap_or_default(),
         components: site.one("platform").map(|platform| checker.components(platform)).unwrap_or_default(),
+        images: checker.images(site),
     })
 }
 
@@ -491,6 +494,13 @@ impl Checker<'_> {
                 None
             }
         }
+    }
+
+    /// The images that the platform brings along, each with the span of its name.
+    fn images(&mut self, site: &Entry) -> Vec<Spanned<BroughtImage>> {
+        let mut reader = brought::Reader { faults: self.faults };
+        let entries = site.one("platform").into_iter().flat_map(|platform| platform.all("image"));
+        entries.filter_map(|entry| Some(Spanned::new(reader.image(entry)?, entry.text()?.span))).collect()
     }
 
     fn components(&mut self, platform: &Entry) -> Vec<Component> {

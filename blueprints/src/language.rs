@@ -1,5 +1,6 @@
 //! The words of the site language, as one table: what the parser accepts and what the reference prints.
 
+use crate::brought;
 use crate::typed::{Argument, Child, Kind, Property, Times, Word};
 
 /// Defaults that hold where a site does not say otherwise.
@@ -286,7 +287,7 @@ static HOST_KEY: Word = Word {
 };
 
 static PLATFORM: Word = Word {
-    children: &[child(&COMPONENT, Times::Any)],
+    children: &[child(&COMPONENT, Times::Any), child(&brought::IMAGE, Times::Any)],
     ..word("platform", "What runs on the cluster beyond what every cluster has.")
 };
 

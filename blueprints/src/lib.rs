@@ -10,6 +10,7 @@
 //! [`check`] does all three and gives either a site or all faults of the file. `Catalogue::wanted` says what a bundle of the site
 //! is made of; with digests that becomes a [`lock::Lock`]. Nothing here does I/O: texts come in, values and texts go out.
 
+pub mod brought;
 pub mod catalogue;
 mod checked;
 pub mod digest;

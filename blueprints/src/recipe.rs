@@ -153,7 +153,7 @@ pub(crate) static LAYER_CHILDREN: &[Child] = &[
     child(&TEXT_ENTRY, Times::Any),
 ];
 
-static ROLES_WORD: Word = Word {
+pub(crate) static ROLES_WORD: Word = Word {
     arguments: &[arguments("role", Kind::Choice(ROLES), "a role")],
     ..word("roles", "Hosts that get it.")
 };
@@ -236,7 +236,8 @@ pub(crate) fn sources(artifact: &Entry, faults: &mut Vec<Fault>) -> Vec<Source> 
     sources
 }
 
-fn source(entry: &Entry) -> Option<Source> {
+/// The source that an entry is; none where it is something else.
+pub(crate) fn source(entry: &Entry) -> Option<Source> {
     Some(match entry.word.name {
         "go" => Source::Go { recipe: first(entry), output: property(entry, "output") },
         "debian" => Source::Debian {

@@ -123,6 +123,7 @@ pub(crate) fn resolve(site: &checked::Site, catalogue: &Catalogue) -> Site {
                 version: choice.version.value.clone(),
             })
             .collect(),
+        images: site.images.iter().map(|image| image.value.clone()).collect(),
     }
 }
 

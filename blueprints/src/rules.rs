@@ -4,6 +4,7 @@
 //! where a value was wrong by itself it is not here, and the rule says nothing of it.
 
 mod addresses;
+mod brought;
 mod catalogue;
 mod hosts;
 
@@ -24,6 +25,8 @@ pub(crate) fn check(site: &Site, known: &Catalogue, faults: &mut Vec<Fault>) {
     catalogue::kubernetes(site, known, faults);
     catalogue::components(site, known, faults);
     catalogue::architectures(site, known, faults);
+    brought::names(site, faults);
+    brought::allowed(site, known, faults);
 }
 
 /// Every `node` with its group.

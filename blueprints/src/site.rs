@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::brought::BroughtImage;
+
 /// A whole site, checked and resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {
@@ -24,6 +26,9 @@ pub struct Site {
     pub nodes: Vec<Node>,
     /// Components of the platform, beyond those that every cluster has, in the order written.
     pub components: Vec<ComponentChoice>,
+    /// Images that are brought along, in the order written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<BroughtImage>,
 }
 
 impl Site {

@@ -44,6 +44,8 @@ pub(crate) enum Kind {
     LabelKey,
     /// The value of a Kubernetes label or taint.
     LabelValue,
+    /// The full name of an image.
+    Image,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A name in the catalogue: of an edition, chip, and so on.
@@ -68,6 +70,7 @@ impl Kind {
             Self::HostKey => "a public key such as `ssh-ed25519 AAAA…`".to_owned(),
             Self::LabelKey => "a Kubernetes label key such as `zone` or `example.com/zone`".to_owned(),
             Self::LabelValue => "a label value: up to 63 of a-z, A-Z, 0-9, `-`, `_` and `.`".to_owned(),
+            Self::Image => "an image with registry and tag such as `docker.io/library/nginx:1.29`".to_owned(),
             Self::Choice(words) => any_of(words.iter().copied()),
             Self::Catalogue(what) => format!("{what} that the catalogue knows"),
         }

@@ -5,6 +5,9 @@ use std::net::IpAddr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
+use oci_spec::distribution::Reference;
+
+use crate::digest::Digest;
 
 /// A DNS label (RFC 1123, section 2.1; the rule that Kubernetes holds names to).
 pub(crate) fn is_label(text: &str) -> bool {
@@ -42,7 +45,26 @@ pub(crate) fn is_user(text: &str) -> bool {
     (1..=32).contains(&text.len()) && text.chars().all(body) && !text.starts_with('-')
 }
 
-/// What is wrong with an address range: message, and a likely fix.
+/// The name of an image in full: registry, path and tag, with a digest where there is one.
+pub(crate) fn image(text: &str) -> Result<(String, Option<Digest>), Slip> {
+    let Ok(reference) = text.parse::<Reference>() else {
+        return Err((format!("`{text}` is not the name of an image"), None));
+    };
+    let (name, digest) = text.split_once('@').map_or((text, None), |(name, digest)| (name, Some(digest)));
+    let digest = digest.map(str::parse).transpose();
+    let digest = digest.map_err(|_| (format!("`{text}` has a digest that is not SHA-256"), None))?;
+    let end = name.rsplit('/').next().unwrap_or_default();
+    if !end.contains(':') {
+        return Err((format!("`{text}` has no tag, by which it is found on the site"), None));
+    }
+    let full = reference.whole();
+    if full != text {
+        return Err((format!("`{text}` does not name its registry"), Some(format!("write `{full}`"))));
+    }
+    Ok((name.to_owned(), digest))
+}
+
+/// What is wrong with a value: message, and a likely fix.
 pub(crate) type Slip = (String, Option<String>);
 
 /// An address range whose address has no bits outside its prefix.
@@ -155,6 +177,27 @@ mod tests {
         assert!(
             is_label_value("") && is_label_value("A.b-c") && !is_label_value("-a") && !is_label_value("é")
         );
+    }
+
+    #[test]
+    fn images() {
+        assert_eq!(image("r.example:5000/a/b:v1").unwrap(), ("r.example:5000/a/b:v1".to_owned(), None));
+        let digest = Digest::of(b"x");
+        let pinned = image(&format!("docker.io/library/nginx:1@{digest}")).unwrap();
+        assert_eq!(pinned, ("docker.io/library/nginx:1".to_owned(), Some(digest)));
+        assert_eq!(image("nginx:1").unwrap_err().1.unwrap(), "write `docker.io/library/nginx:1`");
+        for bad in [
+            "",
+            "r.example/A:1",
+            "r.example/a",
+            "r.example:5000/a",
+            "r.example/a:1@sha256:00",
+            "a b",
+            "oci://r.example/a:1",
+        ] {
+            assert!(image(bad).is_err(), "{bad}");
+        }
+        assert!(image(&format!("r.example/a@{digest}")).unwrap_err().0.contains("no tag"));
     }
 
     #[test]

@@ -3,13 +3,15 @@
 //! 1. The version of Kubernetes gives the core, the site its own components.
 //! 2. For each architecture of the site, each component gives its artifacts, layers, images and packages, with the placeholders of
 //!    the architecture filled in.
-//! 3. Images and packages for roles that no host of that architecture has are left out, and so are the layers and artifacts that then
+//! 3. What the site brings along is added: an image for every architecture of the hosts that get it.
+//! 4. Images and packages for roles that no host of that architecture has are left out, and so are the layers and artifacts that then
 //!    nothing uses.
 //!
 //! The same site and catalogue always give the same, sorted by name and architecture.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::brought;
 use crate::catalogue::{Architecture, Catalogue, ComponentVersion};
 use crate::digest::Digest;
 use crate::lock::{Artifact, Image, Layer, LayerEntry, Package, Source, Wanted};
@@ -67,6 +69,11 @@ impl Catalogue {
                     findings.push(format!("{name} {version} is not there for {arch}"));
                 }
             }
+        }
+        for image in &site.images {
+            let (artifacts, copies) = brought::expand(image, site);
+            wanted.artifacts.extend(artifacts);
+            wanted.images.extend(copies);
         }
         prune(&mut wanted);
         sort(&mut wanted);

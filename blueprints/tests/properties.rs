@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
+use qiji_blueprint::brought::BroughtImage;
 use qiji_blueprint::lock::{
     Artifact, Image, ImageConfig, ImageContent, Layer, LayerEntry, Lock, Package, PackageContent, Pinned,
     Source,
@@ -183,15 +184,37 @@ fn nodes(catalogue: &Catalogue) -> impl Strategy<Value = Vec<Node>> + use<> {
     })
 }
 
+fn brought() -> impl Strategy<Value = Vec<BroughtImage>> {
+    let name = "[a-z]{1,5}\\.example(:[1-9][0-9]{0,3})?/[a-z]{1,5}(/[a-z0-9]{1,5}){0,2}:[A-Za-z0-9][A-Za-z0-9._-]{0,8}";
+    let source = prop_oneof![
+        any::<String>().prop_map(|reference| Source::Oci { reference }),
+        (any::<String>(), option::of(any::<String>()))
+            .prop_map(|(path, image)| Source::Archive { path, image }),
+        (any::<String>(), any::<String>())
+            .prop_map(|(image, namespace)| Source::Containerd { image, namespace }),
+    ];
+    let image = (roles(), option::of(any::<[u8; 32]>()), vec(source, 1..3));
+    btree_map(name, image, 0..3).prop_map(|images| {
+        let image = |(name, (roles, digest, mut sources)): (String, (_, Option<[u8; 32]>, Vec<Source>))| {
+            let digest = digest.map(Digest::from_bytes);
+            if let Some(digest) = digest {
+                sources = vec![Source::Oci { reference: format!("{name}@{digest}") }];
+            }
+            BroughtImage { name, digest, roles, sources }
+        };
+        images.into_iter().map(image).collect()
+    })
+}
+
 fn site() -> impl Strategy<Value = Site> {
     let network = (any::<bool>(), any::<bool>(), any::<bool>(), "[a-z]{1,6}(\\.[a-z]{1,6}){0,2}", 0..3_u8);
     let version = (0..9_u64, 0..9_u64, 0..99_u64);
     let endpoint = prop_oneof![Just("api.example.org".to_owned()), Just("192.168.2.1".to_owned())];
-    (label(), version, label(), (endpoint, 1..=u16::MAX), network, nodes(&CATALOGUE)).prop_map(
-        |(name, version, cluster, (host, port), (hosts, vxlan, wide, domain, dns), nodes)| Site {
+    (label(), version, label(), (endpoint, 1..=u16::MAX), network, nodes(&CATALOGUE), brought()).prop_map(
+        |(name, version, cluster, (host, port), (hosts, vxlan, wide, domain, dns), nodes, brought)| Site {
             name,
             version: semver::Version::new(version.0, version.1, version.2),
-            edition: if wide { "trusted" } else { "community" }.to_owned(),
+            edition: if wide { "enterprise" } else { "community" }.to_owned(),
             cluster: Cluster {
                 name: cluster,
                 version: semver::Version::new(1, 36, 3),
@@ -207,6 +230,7 @@ fn site() -> impl Strategy<Value = Site> {
             },
             nodes,
             components: vec![],
+            images: brought,
         },
     )
 }

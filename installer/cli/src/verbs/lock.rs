@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use qiji_airgap::{Fetcher, Trust};
+use qiji_airgap::{ArtifactName, FetchErrors, Fetcher, Trust};
 use qiji_blueprint::Catalogue;
 use qiji_blueprint::lock::Lock;
 use qiji_blueprint::site::Site;
@@ -50,13 +50,41 @@ pub(crate) fn lock(site: &Site, store: &Path, artifacts: &ArtifactArgs) -> Resul
     let fetcher: Fetcher = artifacts::fetcher(store, artifacts, &watch)?;
     let resolved = artifacts::runtime()?.block_on(fetcher.resolve(&wanted));
     drop(watch);
-    let resolved = resolved.map_err(|errors| artifacts::not_had(&errors))?;
+    let resolved = resolved.map_err(|errors| not_found(&errors, site))?;
     for found in &resolved.provenance {
         if let Trust::Unverified(why) = &found.trust {
             eprintln!("warning: {} from {} was not checked: {why}", found.artifact.name, found.source);
         }
     }
     Ok(resolved.lock)
+}
+
+/// Artifacts that could not be found. An image that lacks an architecture is a fault of the site, and its hosts are named.
+fn not_found(errors: &FetchErrors, site: &Site) -> Failure {
+    let lacking = errors.lacking();
+    if lacking.is_empty() {
+        return artifacts::not_had(errors);
+    }
+    let mut text = format!("error: {errors}");
+    for artifact in &lacking {
+        let hosts = site.nodes.iter().filter(|node| node.arch == artifact.arch);
+        let hosts: Vec<_> = hosts.map(|node| node.name.as_str()).collect();
+        let ArtifactName { name, arch } = artifact;
+        let line = format!("\n{name} is not there for {arch}, the architecture of {}", some_of(&hosts));
+        text.push_str(&line);
+    }
+    text.push_str("\n  hint: take another image, or write in its `roles` only hosts that can run it");
+    Failure::rendered(Kind::Input, text)
+}
+
+/// The first few names, and how many more there are.
+fn some_of(names: &[&str]) -> String {
+    const SHOWN: usize = 4;
+    let first = names[..names.len().min(SHOWN)].join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
 }
 
 /// Writes the file beside and renames it, so that a lock is whole or the old one.
@@ -79,4 +107,41 @@ pub(crate) fn read(path: &Path, site: &Site) -> Result<Lock, Failure> {
     let failure =
         Failure::new(Kind::Input, format!("the site has changed since {} was written", path.display()));
     Err(failure.hint("run `qiji lock` again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use qiji_airgap::{ArtifactFailure, Attempt, SourceError};
+    use qiji_blueprint::site::Arch;
+
+    use super::*;
+
+    fn failure(name: &str, cause: SourceError) -> ArtifactFailure {
+        let attempts = vec![Attempt { source: "a registry".to_owned(), cause }];
+        ArtifactFailure { name: name.to_owned(), version: "v1".to_owned(), arch: Arch::Arm64, attempts }
+    }
+
+    fn no_platform() -> SourceError {
+        let (reference, has) = ("r.example/app:v1".to_owned(), "linux/amd64".to_owned());
+        SourceError::NoPlatform { reference, arch: Arch::Arm64, has }
+    }
+
+    #[test]
+    fn an_image_that_lacks_an_architecture_is_told_with_the_hosts() {
+        let example = include_str!("../../../../blueprints/examples/gov-multi-chip.kdl");
+        let site = qiji_blueprint::check("gov.kdl", example, &Catalogue::builtin()).unwrap().site;
+        let errors = FetchErrors { failures: vec![failure("r.example/app:v1", no_platform())] };
+        let told = not_found(&errors, &site);
+        assert_eq!(format!("{:?}", told.exit_code()), format!("{:?}", std::process::ExitCode::from(2)));
+        let told = told.to_string();
+        assert!(
+            told.contains("r.example/app:v1 is not there for arm64, the architecture of kp01, kp02, kp03, kp04 and 20 more"),
+            "{told}"
+        );
+
+        let gone = SourceError::Status { url: "https://r.example".to_owned(), status: 500 };
+        let failures = vec![failure("r.example/app:v1", no_platform()), failure("other", gone)];
+        let told = not_found(&FetchErrors { failures }, &site);
+        assert_eq!(format!("{:?}", told.exit_code()), format!("{:?}", std::process::ExitCode::from(1)));
+    }
 }
