@@ -3,7 +3,7 @@
 //! A request whose future is dropped is cancelled on the host. When the stream breaks, every waiting request ends with
 //! [`CallError::Lost`]. Memory stays flat: at most [`WINDOW`] bytes of a blob are under way, in frames of [`CHUNK`] bytes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +19,8 @@ use crate::wire::{
     Reply, Request, SILENCE, ToAgent, WINDOW,
 };
 
+/// Pieces of a blob that are asked for and not yet there: as many bytes as may be under way in the other direction.
+const PIECES: usize = 16;
 /// Frames of blobs that wait to be written.
 const QUEUE: usize = 2;
 
@@ -242,6 +244,43 @@ impl Client {
         match self.call(Request::Events).await? {
             Reply::Events(entries) => Ok(entries),
             other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The whole blobs in the host's staging store, in the order of their digests.
+    pub async fn held(&self) -> Result<Vec<BlobRef>, CallError> {
+        let mut all: Vec<BlobRef> = Vec::new();
+        loop {
+            let after = all.last().map(|blob| blob.digest);
+            match self.call(Request::Held { after }).await? {
+                Reply::Held(more) if more.is_empty() => return Ok(all),
+                Reply::Held(more) => all.extend(more),
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// Hands the bytes of a blob that the host has to `take`, piece by piece. Whoever gets them compares them with the digest.
+    pub async fn read_blob(
+        &self,
+        blob: BlobRef,
+        mut take: impl FnMut(&[u8]) -> io::Result<()> + Send,
+    ) -> Result<(), CallError> {
+        let mut offsets = (0..blob.size).step_by(CHUNK);
+        let mut under_way = VecDeque::new();
+        loop {
+            while under_way.len() < PIECES {
+                let Some(offset) = offsets.next() else { break };
+                under_way.push_back(self.open(Request::ReadBlob { blob, offset })?);
+            }
+            let Some(mut call): Option<Call> = under_way.pop_front() else { return Ok(()) };
+            match call.next().await? {
+                FromAgent::Reply { reply: Reply::Piece(piece), .. } => {
+                    take(&piece.0).map_err(|fault| CallError::Send(fault.to_string()))?;
+                }
+                FromAgent::Reply { reply: Reply::Failed(failure), .. } => return Err(failure.into()),
+                other => return Err(unexpected(&other)),
+            }
         }
     }
 

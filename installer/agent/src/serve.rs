@@ -21,7 +21,10 @@ use crate::fault::Fault;
 use crate::host::{Host, Task};
 use crate::root::Root;
 use crate::store::hash_into;
-use crate::wire::{self, FromAgent, Hello, PROTOCOL, Reply, Request, SILENCE, ToAgent, WINDOW};
+use crate::wire::{self, CHUNK, FromAgent, Hello, PROTOCOL, Reply, Request, SILENCE, ToAgent, WINDOW};
+
+/// Blobs in one answer; they fit a frame.
+const HELD_AT_ONCE: usize = 4096;
 
 /// What this agent says of itself.
 pub fn hello() -> Hello {
@@ -180,6 +183,10 @@ impl Agent {
             Request::PutBlob { blob, offset } => self.receive(blob, offset, cancelled, data),
             Request::Lock { run, site } => self.host.lock(&run, &site).map(|()| Reply::Locked),
             Request::Events => Ok(Reply::Events(self.last_events()?)),
+            Request::Held { after } => Ok(Reply::Held(self.host.store.held(after, HELD_AT_ONCE)?)),
+            Request::ReadBlob { blob, offset } => {
+                self.host.store.piece(&blob, offset, CHUNK).map(|bytes| Reply::Piece(wire::Value(bytes)))
+            }
         }
     }
 

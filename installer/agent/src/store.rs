@@ -61,6 +61,37 @@ impl Store {
         })
     }
 
+    /// Whole blobs, in the order of their digests: at most `most` of those after `after`.
+    pub fn held(&self, after: Option<Digest>, most: usize) -> Result<Vec<BlobRef>, Fault> {
+        let folder = self.root.state("blobs");
+        if root::look(&folder)?.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut held = Vec::new();
+        for entry in fs_err::read_dir(&folder)? {
+            let entry = entry?;
+            // What is on its way has another name.
+            let digest =
+                entry.file_name().to_str().and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok());
+            if let Some(digest) = digest.filter(|digest| after.is_none_or(|after| *digest > after)) {
+                held.push(BlobRef { digest, size: entry.metadata()?.len() });
+            }
+        }
+        held.sort_by_key(|blob| blob.digest);
+        held.truncate(most);
+        Ok(held)
+    }
+
+    /// At most `most` bytes of a whole blob, from `offset` on.
+    pub fn piece(&self, blob: &BlobRef, offset: u64, most: usize) -> Result<Vec<u8>, Fault> {
+        use std::os::unix::fs::FileExt as _;
+        let file = self.open(blob)?;
+        let left = usize::try_from(blob.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; left.min(most)];
+        file.file().read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
     /// Opens a whole blob.
     pub fn open(&self, blob: &BlobRef) -> Result<fs_err::File, Fault> {
         if !self.has(blob)? {

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Number of this protocol. Grows with every change that the other side would misread.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 /// Longest frame in bytes, without its length.
 pub const FRAME_LIMIT: usize = 1 << 20;
 /// Most bytes of a blob in one frame.
@@ -149,6 +149,18 @@ pub enum Request {
     },
     /// The host's journal.
     Events,
+    /// Which whole blobs are in the staging store? In the order of their digests, those after this one, as many as fit an answer.
+    Held {
+        /// The last one that is known.
+        after: Option<Digest>,
+    },
+    /// A piece of a whole blob.
+    ReadBlob {
+        /// The blob.
+        blob: BlobRef,
+        /// First byte.
+        offset: u64,
+    },
 }
 
 /// A message from the agent.
@@ -201,6 +213,10 @@ pub enum Reply {
     Locked,
     /// To `Events`: lines of the journal, oldest first.
     Events(Vec<JournalEntry>),
+    /// To `Held`: some blobs; none when there are no more.
+    Held(Vec<BlobRef>),
+    /// To `ReadBlob`: [`CHUNK`] bytes, or those that are left.
+    Piece(Value),
     /// To any: it could not be done.
     Failed(Failure),
 }

@@ -102,6 +102,38 @@ fn tree(root: &Path) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
+async fn what_a_host_holds_can_be_read_back() {
+    let root = tempfile::tempdir().unwrap();
+    let (_child, client) = connect(root.path()).await;
+    assert_eq!(client.held().await.unwrap(), []);
+    client.lock("r1", "site").await.unwrap();
+    let all = [noise(5_000_000), noise(100), Vec::new()];
+    for bytes in &all {
+        client.put_blob(blob(bytes), 0, &bytes[..], |_| {}).await.unwrap();
+    }
+    // Half a blob is not held.
+    fs_err::write(
+        root.path().join("var/lib/qiji/blobs").join(format!("{}.part", Digest::of(b"x").hex())),
+        b"x",
+    )
+    .unwrap();
+    let mut expected: Vec<BlobRef> = all.iter().map(|bytes| blob(bytes)).collect();
+    expected.sort_by_key(|blob| blob.digest);
+    assert_eq!(client.held().await.unwrap(), expected);
+    for bytes in &all {
+        let mut read = Vec::new();
+        let take = |piece: &[u8]| {
+            read.extend_from_slice(piece);
+            Ok(())
+        };
+        client.read_blob(blob(bytes), take).await.unwrap();
+        assert!(read == *bytes);
+    }
+    let missing = client.read_blob(blob(b"never there"), |_| Ok(())).await.unwrap_err();
+    assert!(missing.to_string().contains("is not in the staging store"), "{missing}");
+}
+
+#[tokio::test]
 async fn facts_of_the_host_come_back() {
     let root = tempfile::tempdir().unwrap();
     let (_child, client) = connect(root.path()).await;

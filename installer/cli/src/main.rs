@@ -7,6 +7,7 @@ mod base;
 mod cluster;
 mod failure;
 mod folders;
+mod held;
 mod inputs;
 mod memory;
 mod passphrase;

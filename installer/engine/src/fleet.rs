@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
 
 use futures::future::join_all;
-use qiji_plan::Facts;
+use qiji_plan::{BlobRef, Facts};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use crate::link::{ConnectError, Connector, HostLink, LinkError, StepFailure};
+use crate::link::{ConnectError, Connector, HostLink, LinkError, PieceSink, StepFailure};
 
 /// How hosts are connected to.
 #[derive(Debug, Clone)]
@@ -120,6 +120,24 @@ impl Fleet {
             (host.clone(), answer.map_err(CallError::into_failure))
         });
         join_all(asked).await.into_iter().collect()
+    }
+
+    /// Whole blobs that hosts hold, all hosts at once.
+    pub async fn held(&self, hosts: &[String]) -> BTreeMap<String, Result<Vec<BlobRef>, StepFailure>> {
+        let asked = hosts.iter().map(|host| async move {
+            let answer = self.call(host, |link| async move { link.held().await }).await;
+            (host.clone(), answer.map_err(CallError::into_failure))
+        });
+        join_all(asked).await.into_iter().collect()
+    }
+
+    /// Hands the bytes of a blob that a host holds to `take`, which compares them with the digest. A link that is lost is not made again.
+    pub async fn read_blob(&self, host: &str, blob: BlobRef, take: PieceSink<'_>) -> Result<(), StepFailure> {
+        let (_, link) = self.link(host).await?;
+        link.read_blob(blob, take).await.map_err(|error| match error {
+            LinkError::Failed(failure) => failure,
+            LinkError::Lost { reasons } => StepFailure { reasons, hint: None, output: Vec::new() },
+        })
     }
 
     /// Ends all links in good order.

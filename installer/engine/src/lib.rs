@@ -37,7 +37,7 @@ pub use graph::PlanFault;
 pub use journal::{SiteLock, SiteState, StateError};
 pub use link::{
     Applied, BlobProvider, Bytes, CheckOutcome, ConnectError, Connector, HostLink, LinkError, LogSink,
-    ProgressSink, StepFailure, Values,
+    PieceSink, ProgressSink, StepFailure, Values,
 };
 pub use run::{Engine, EngineError, EngineOptions, FailedStep, RunReport, Work};
 pub use survey::{Standing, Survey};

@@ -26,6 +26,9 @@ pub type LogSink<'a> = &'a (dyn Fn(&str) + Send + Sync);
 /// Takes how many bytes of a blob are at the host.
 pub type ProgressSink<'a> = &'a (dyn Fn(u64) + Send + Sync);
 
+/// Takes pieces of a blob, in order.
+pub type PieceSink<'a> = &'a mut (dyn FnMut(&[u8]) -> io::Result<()> + Send);
+
 /// A connected host. Its requests run side by side.
 #[async_trait]
 pub trait HostLink: Send + Sync {
@@ -52,6 +55,17 @@ pub trait HostLink: Send + Sync {
         bytes: &mut (dyn AsyncRead + Send + Unpin),
         progress: ProgressSink<'_>,
     ) -> Result<(), LinkError>;
+
+    /// Whole blobs that are there, in the order of their digests.
+    async fn held(&self) -> Result<Vec<BlobRef>, LinkError> {
+        Ok(Vec::new())
+    }
+
+    /// Hands the bytes of a whole blob that is there to `take`, which compares them with the digest.
+    async fn read_blob(&self, blob: BlobRef, take: PieceSink<'_>) -> Result<(), LinkError> {
+        let _ = take;
+        Err(StepFailure::new(format!("blob {} is not there", blob.digest.short())).into())
+    }
 
     /// Ends the link in good order.
     async fn close(&self) {}

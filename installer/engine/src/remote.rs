@@ -21,14 +21,15 @@ use qiji_blueprint::site::{Access, AccessMethod, Arch, Node, Site, Sudo};
 use qiji_bundle::{BlobRange, Verified};
 use qiji_plan::{BlobRef, Facts, Step};
 use qiji_ssh::{
-    AgentBinary, Auth, Become, KnownHosts, Secret, Session, SshError, Target, push_agent, remove_agent,
+    AgentBinary, AgentChannel, Auth, Become, KnownHosts, Secret, Session, SshError, Target, push_agent,
+    remove_agent, start_agent_there,
 };
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::Mutex;
 
 use crate::link::{
     Applied, BlobProvider, Bytes, CheckOutcome, ConnectError, Connector, HostLink, LinkError, LogSink,
-    ProgressSink, StepFailure, Values,
+    PieceSink, ProgressSink, StepFailure, Values,
 };
 
 /// Name of the package that is the agent.
@@ -56,7 +57,8 @@ pub struct SshOptions {
 /// Connects to the hosts of a site.
 pub struct SshConnector {
     nodes: BTreeMap<String, Node>,
-    bundle: Verified,
+    /// Where the agent comes from; without it, only one that is there already can be spoken to.
+    bundle: Option<Verified>,
     secrets: Arc<dyn Secrets>,
     known: Arc<KnownHosts>,
     options: SshOptions,
@@ -65,9 +67,14 @@ pub struct SshConnector {
 impl SshConnector {
     /// A connector for the hosts of `site`, whose agent comes from `bundle`.
     pub fn new(site: &Site, bundle: &Verified, secrets: Arc<dyn Secrets>, options: SshOptions) -> Self {
+        Self { bundle: Some(bundle.clone()), ..Self::to_agents_there(site, secrets, options) }
+    }
+
+    /// A connector to agents that earlier runs left on the hosts of `site`; it puts nothing there.
+    pub fn to_agents_there(site: &Site, secrets: Arc<dyn Secrets>, options: SshOptions) -> Self {
         let nodes = site.nodes.iter().map(|node| (node.name.clone(), node.clone())).collect();
         let known = Arc::new(KnownHosts::at(&options.known_hosts));
-        Self { nodes, bundle: bundle.clone(), secrets, known, options }
+        Self { nodes, bundle: None, secrets, known, options }
     }
 
     /// Takes the agent, and all that it keeps, away from a host. Its changes must have been undone before.
@@ -133,23 +140,36 @@ impl SshConnector {
         })
     }
 
-    /// The agent's binary for an architecture.
-    fn agent(&self, arch: Arch) -> Result<AgentBinary<RangeBytes>, ConnectError> {
-        let package = self.bundle.package(AGENT, arch);
-        let blob = package.and_then(|package| package.blobs.first());
-        let blob = blob.ok_or_else(|| refused(format!("the bundle has no agent for {arch}")))?;
-        let range = self.bundle.open_blob_at(&blob.digest, 0).map_err(|error| refused(error.to_string()))?;
-        Ok(AgentBinary { digest: blob.digest.hex(), bytes: RangeBytes(range) })
+    /// Starts the agent, the bundle's own or the one that is there.
+    async fn start(
+        &self,
+        session: &Session,
+        root: &Become,
+        host: &str,
+    ) -> Result<AgentChannel, ConnectError> {
+        if let Some(bundle) = &self.bundle {
+            let binary = agent(bundle, self.nodes[host].arch)?;
+            return push_agent(session, binary, root).await.map_err(|error| from_ssh(&error));
+        }
+        let started = start_agent_there(session, root).await.map_err(|error| from_ssh(&error))?;
+        started.ok_or_else(|| refused(format!("there is no agent on {host}: nothing was installed on it")))
     }
+}
+
+/// The agent's binary for an architecture.
+fn agent(bundle: &Verified, arch: Arch) -> Result<AgentBinary<RangeBytes>, ConnectError> {
+    let package = bundle.package(AGENT, arch);
+    let blob = package.and_then(|package| package.blobs.first());
+    let blob = blob.ok_or_else(|| refused(format!("the bundle has no agent for {arch}")))?;
+    let range = bundle.open_blob_at(&blob.digest, 0).map_err(|error| refused(error.to_string()))?;
+    Ok(AgentBinary { digest: blob.digest.hex(), bytes: RangeBytes(range) })
 }
 
 #[async_trait]
 impl Connector for SshConnector {
     async fn connect(&self, host: &str) -> Result<Box<dyn HostLink>, ConnectError> {
         let (session, root) = self.log_in(host).await?;
-        let arch = self.nodes[host].arch;
-        let channel =
-            push_agent(&session, self.agent(arch)?, &root).await.map_err(|error| from_ssh(&error))?;
+        let channel = self.start(&session, &root, host).await?;
         let client = Client::connect(channel.reader, channel.writer).await.map_err(|error| ConnectError {
             reasons: vec![format!("the agent on {host} does not answer"), error.to_string()],
             hint: None,
@@ -200,6 +220,14 @@ impl HostLink for AgentLink {
         progress: ProgressSink<'_>,
     ) -> Result<(), LinkError> {
         self.client.put_blob(blob, offset, bytes, progress).await.map_err(from_call)
+    }
+
+    async fn held(&self) -> Result<Vec<BlobRef>, LinkError> {
+        self.client.held().await.map_err(from_call)
+    }
+
+    async fn read_blob(&self, blob: BlobRef, take: PieceSink<'_>) -> Result<(), LinkError> {
+        self.client.read_blob(blob, take).await.map_err(from_call)
     }
 
     async fn close(&self) {

@@ -18,6 +18,6 @@ pub use auth::{Auth, Passphrases, Passwords};
 pub use error::SshError;
 pub use exec::{Channel, Exit, Status};
 pub use known::KnownHosts;
-pub use push::{AgentBinary, AgentChannel, Become, push_agent, remove_agent};
+pub use push::{AgentBinary, AgentChannel, Become, push_agent, remove_agent, start_agent_there};
 pub use secret::Secret;
 pub use session::{Session, Target};

@@ -90,6 +90,17 @@ pub async fn push_agent<R: AsyncRead + Unpin + Send>(
     }
 }
 
+/// Starts the agent that an earlier run left on a host, as root; nothing if none is there.
+///
+/// # Errors
+/// As [`push_agent`].
+pub async fn start_agent_there(session: &Session, root: &Become) -> Result<Option<AgentChannel>, SshError> {
+    let script = format!(
+        "for f in {FOLDER}/agent/qiji-agent-*; do if [ -x $f ]; then echo {READY}; exec $f serve; fi; done; echo {WANTED}"
+    );
+    start_agent(session, &script, root, false).await
+}
+
 /// Takes away all that the agent keeps on a host, itself included.
 ///
 /// # Errors

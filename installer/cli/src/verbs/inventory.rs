@@ -1,4 +1,7 @@
 //! `qiji inventory BUNDLE... --output FILE`: what a site holds that was installed from these bundles, as a file for `qiji build --against`.
+//!
+//! With `--site SITE.kdl` the hosts are asked which blobs they still hold. What these are used for is known from the bundles that are named, and from
+//! those that the controller rebuilt; other blobs are written down without a use, so that they need not be carried again.
 
 use std::path::{Path, PathBuf};
 
@@ -6,15 +9,18 @@ use qiji_bundle::Inventory;
 
 use crate::base::refused;
 use crate::failure::{Classify, Failure};
+use crate::held::HostsArgs;
 use crate::inputs;
 use crate::screen::size;
 
 /// Arguments of `qiji inventory`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Bundles that the site holds, oldest first
-    #[arg(value_name = "BUNDLE", required = true)]
+    /// Bundles that the site holds, or was installed from, oldest first
+    #[arg(value_name = "BUNDLE", required_unless_present = "site")]
     bundles: Vec<PathBuf>,
+    #[command(flatten)]
+    hosts: HostsArgs,
     /// File for the inventory
     #[arg(long, value_name = "INVENTORY")]
     output: PathBuf,
@@ -27,6 +33,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         inventory.add(&inputs::open(path)?).map_err(|error| {
             refused(error).while_doing(format!("cannot take {} into the inventory", path.display()))
         })?;
+    }
+    if let Some(hosts) = args.hosts.open()? {
+        hosts.narrow(&mut inventory)?;
     }
     write(&inventory, &args.output)
 }
