@@ -8,7 +8,7 @@ use crate::victim::Victim;
 /// The vendor's release of another version.
 fn other_release(victim: &Victim) -> Members {
     let (mut spec, store) = sample();
-    spec.version = "1.2.4".to_owned();
+    "1.2.4".clone_into(&mut spec.version);
     split(&fs_err::read(victim.vendor.write("other.qiji", &spec, &store).0).unwrap())
 }
 

@@ -5,7 +5,7 @@ use crate::victim::Victim;
 
 fn release(victim: &Victim, version: &str) -> Verified {
     let (mut spec, store) = sample();
-    spec.version = version.to_owned();
+    version.clone_into(&mut spec.version);
     let path = victim.vendor.write(&format!("{version}.qiji"), &spec, &store).0;
     victim.vendor.verify(&path).unwrap()
 }
