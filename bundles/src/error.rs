@@ -9,6 +9,7 @@ use qiji_blueprint::Digest;
 
 use crate::contents::Owner;
 use crate::key::{KeyId, KeyKind};
+use crate::volumes::{Hopeless, OpenError};
 
 /// Kinds of failure, each with its exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,12 @@ impl VerifyError {
     pub fn hint(&self) -> &'static str {
         match &*self.fault {
             Fault::Open(_) => "check the path",
+            Fault::Volumes(_) => {
+                "give the folder that holds the volumes of one bundle, or one of these volumes"
+            }
+            Fault::Hopeless(_) => {
+                "copy the volumes that are named once more from where they come from, and verify again"
+            }
             Fault::Read(_) => "check the disk or medium that holds the file",
             Fault::NotABundle(_) => "give the .qiji file that `qiji build` wrote",
             Fault::OtherFormat(_) => "use the qiji release that made this bundle, or a newer one",
@@ -94,6 +101,12 @@ pub enum Fault {
     /// Reading failed.
     #[error("cannot be read")]
     Read(#[source] io::Error),
+    /// There is no set of volumes.
+    #[error(transparent)]
+    Volumes(OpenError),
+    /// Volumes are lost or damaged beyond repair.
+    #[error("{0}")]
+    Hopeless(Hopeless),
     /// Nothing about the file looks like a bundle.
     #[error("is not a qiji bundle: {0}")]
     NotABundle(&'static str),
@@ -252,7 +265,7 @@ impl Fault {
     /// Which kind of failure it is.
     pub const fn class(&self) -> Class {
         match self {
-            Self::Open(_) | Self::NotABundle(_) | Self::OtherFormat(_) => Class::Malformed,
+            Self::Open(_) | Self::Volumes(_) | Self::NotABundle(_) | Self::OtherFormat(_) => Class::Malformed,
             Self::Read(_) => Class::Failed,
             _ => Class::Untrustworthy,
         }

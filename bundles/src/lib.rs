@@ -32,6 +32,7 @@ mod sign;
 mod statement;
 mod tar;
 mod trust;
+mod volumes;
 mod write;
 
 pub use contents::{Blob, BundleSpec, DocumentEntry, ImageEntry, Owner, PackageEntry};
@@ -50,6 +51,10 @@ pub use sign::sign;
 pub use trust::{
     Accepted, Policy, PolicyError, PolicyFile, PolicyKey, Release, SiteTrust, Standing, TrustError,
     TrustedKeys,
+};
+pub use volumes::{
+    Condition, Division, Health, Hopeless, OpenError, Parity, Ranges, RepairError, Shape, SplitError,
+    SplitVolumes, Stray, VolumeHealth, VolumeSet, split,
 };
 pub use write::{BlobSource, Written, write};
 

@@ -32,6 +32,7 @@ use crate::error::{Fault, VerifyError};
 use crate::inspect::{Inspection, inspect};
 use crate::key::KeyId;
 use crate::trust::TrustedKeys;
+use crate::volumes::{VolumeSet, is_set, is_unrestorable};
 
 /// A bundle that has been read but not verified: good for showing, not for acting upon.
 #[derive(Debug)]
@@ -56,13 +57,21 @@ pub struct Verified {
 struct Bundle {
     path: PathBuf,
     medium: Arc<dyn Medium>,
+    /// The medium once more, where it is a set of volumes.
+    volumes: Option<Arc<VolumeSet>>,
     members: Members,
     parsed: Parsed,
 }
 
 impl Untrusted {
     /// Reads structure and documents. Everything but the bytes of large blobs and the signatures is checked here already.
+    ///
+    /// `path` is a bundle's file, or names a set of volumes: the folder that they lie in, one of them, or what their names have in common.
     pub fn open(path: &Path) -> Result<Self, VerifyError> {
+        if is_set(path) {
+            let set = VolumeSet::open(path).map_err(Fault::Volumes).map_err(VerifyError::at(path))?;
+            return Self::over_volumes(Arc::new(set), path);
+        }
         let file = FileMedium::open(path).map_err(Fault::Open).map_err(VerifyError::at(path))?;
         Self::over(Arc::new(file), path)
     }
@@ -75,7 +84,17 @@ impl Untrusted {
             Ok((members, parsed))
         };
         let (members, parsed) = read().map_err(VerifyError::at(path))?;
-        Ok(Self { bundle: Bundle { path: path.to_owned(), medium, members, parsed } })
+        Ok(Self { bundle: Bundle { path: path.to_owned(), medium, volumes: None, members, parsed } })
+    }
+
+    /// Reads structure and documents from a set of volumes; `path` is what messages call it.
+    pub fn over_volumes(set: Arc<VolumeSet>, path: &Path) -> Result<Self, VerifyError> {
+        let opened = Self::over(Arc::clone(&set) as Arc<dyn Medium>, path);
+        let Self { bundle } = opened.map_err(|VerifyError { path, fault }| {
+            let fault = explain(Some(&set), *fault, &mut |_| ());
+            VerifyError { path, fault: Box::new(fault) }
+        })?;
+        Ok(Self { bundle: Bundle { volumes: Some(set), ..bundle } })
     }
 
     /// Checks signatures, then every byte of the file, in one pass.
@@ -177,6 +196,11 @@ impl Verified {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.bundle.path
+    }
+
+    /// The volumes, where it is a set of them.
+    pub fn volumes(&self) -> Option<&VolumeSet> {
+        self.bundle.volumes.as_deref()
     }
 
     /// Bytes of the file.
@@ -290,6 +314,17 @@ impl Verified {
     }
 }
 
+/// Where volumes could not be restored, every one is read to say all that is wrong with them.
+fn explain(volumes: Option<&VolumeSet>, fault: Fault, progress: &mut dyn FnMut(Progress)) -> Fault {
+    match (volumes, &fault) {
+        (Some(set), Fault::Read(cause)) if is_unrestorable(cause) => {
+            set.survey(progress);
+            set.hopeless().map_or(fault, Fault::Hopeless)
+        }
+        _ => fault,
+    }
+}
+
 impl Bundle {
     fn check_signatures(&self, trusted: &TrustedKeys) -> Result<Vec<KeyId>, Fault> {
         let Parsed { contents, envelope, channel, .. } = &self.parsed;
@@ -299,7 +334,8 @@ impl Bundle {
     }
 
     fn check_bytes(&self, progress: &mut dyn FnMut(Progress)) -> Result<(), Fault> {
-        pass::run(&*self.medium, &self.members, &self.parsed, progress)
+        let passed = pass::run(&*self.medium, &self.members, &self.parsed, progress);
+        passed.map_err(|fault| explain(self.volumes.as_deref(), fault, progress))
     }
 
     fn inspect(&self, trusted: Option<&TrustedKeys>) -> Inspection {

@@ -12,3 +12,4 @@ mod reader;
 mod roundtrip;
 mod signing;
 mod tools;
+mod volumes;

@@ -14,6 +14,7 @@ use crate::failure::{Classify, Failure, Kind};
 use crate::memory::Memory;
 use crate::screen::size;
 use crate::trust::{self, TrustArgs};
+use crate::volumes;
 
 /// Name of the document in a bundle that is the resolved site, as JSON.
 pub(crate) const SITE_DOCUMENT: &str = "site.json";
@@ -51,7 +52,7 @@ pub(crate) fn lock_path(site: &Path) -> PathBuf {
 /// A bundle and the keys that it is held to.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BundleArgs {
-    /// The bundle
+    /// The bundle: a file, the folder of its volumes, or one of them
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
     #[command(flatten)]
@@ -64,8 +65,15 @@ impl BundleArgs {
         self.trust.keys()
     }
 
-    /// Checks every byte and signature. Nothing is used before this has succeeded.
+    /// Checks every byte and signature. Nothing is used before this has succeeded. Volumes that were restored on the way are told.
     pub(crate) fn verify(&self) -> Result<Verified, Failure> {
+        let bundle = self.check()?;
+        bundle.volumes().into_iter().for_each(volumes::warn);
+        Ok(bundle)
+    }
+
+    /// The same, for a caller that tells of volumes itself.
+    pub(crate) fn check(&self) -> Result<Verified, Failure> {
         verify_with(&self.bundle, &self.trust)
     }
 
@@ -77,6 +85,7 @@ impl BundleArgs {
         let memory = Memory::open(&folder, given)?;
         let bundle = verify(untrusted, &memory.any_keys()?)?;
         memory.hold(&bundle)?;
+        bundle.volumes().into_iter().for_each(volumes::warn);
         Ok((bundle, memory))
     }
 }

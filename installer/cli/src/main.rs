@@ -18,6 +18,7 @@ mod signer;
 mod site;
 mod trust;
 mod verbs;
+mod volumes;
 
 use std::process::ExitCode;
 
@@ -51,6 +52,10 @@ enum Verb {
     Delta(verbs::delta::Args),
     /// Rebuild the whole bundle from a delta
     Rebuild(verbs::rebuild::Args),
+    /// Cut a bundle into volumes, with parity volumes from which lost ones are made again
+    Split(verbs::split::Args),
+    /// Put volumes together to one file again
+    Join(verbs::join::Args),
     /// Check every byte and signature of a bundle
     Verify(verbs::verify::Args),
     /// Show what a bundle holds
@@ -80,6 +85,8 @@ fn main() -> ExitCode {
         Verb::Inventory(args) => verbs::inventory::run(&args),
         Verb::Delta(args) => verbs::delta::run(&args),
         Verb::Rebuild(args) => verbs::rebuild::run(&args),
+        Verb::Split(args) => verbs::split::run(&args),
+        Verb::Join(args) => verbs::join::run(&args),
         Verb::Verify(args) => verbs::verify::run(&args),
         Verb::Inspect(args) => verbs::inspect::run(&args),
         Verb::Plan(args) => verbs::plan::run(&args),

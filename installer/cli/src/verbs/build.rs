@@ -26,6 +26,7 @@ use crate::screen::size;
 use crate::signer::SignersArgs;
 use crate::verbs::delta::AgainstArgs;
 use crate::verbs::{self, delta, lock, sign};
+use crate::volumes::{self, ParityArgs};
 
 /// The channel of a bundle that nothing else is said of.
 pub(crate) const CHANNEL: &str = "stable";
@@ -39,6 +40,11 @@ pub(crate) struct Args {
     /// File for the bundle
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
+    /// Cut the bundle into volumes of at most this size, such as 700MB, 4.7GB or 32GiB; FILE is then what their names begin with
+    #[arg(long, value_name = "SIZE", value_parser = volumes::volume_size)]
+    volume_size: Option<u64>,
+    #[command(flatten)]
+    parity: ParityArgs,
     /// The lock [default: SITE.lock]
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
@@ -80,7 +86,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         channel: &args.channel,
         against: args.against.as_deref().map(|against| (against, &args.how)),
     };
-    build(&order, &keys)
+    build(&order, &keys)?;
+    let Some(size) = args.volume_size else { return Ok(()) };
+    volumes::cut(&args.output, &args.output, args.parity.division(size))?;
+    fs::remove_file(&args.output).failed()
 }
 
 /// What is to be built.

@@ -93,7 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     same_site(&bundle, &checked.site)?;
 
     let stage = Stage::start(&checked.site, &bundle_file, &trust, scratch.path())?;
-    let report = stage.play(&bundle, &bundle_file, began_unix_s)?;
+    let report = stage.play(&bundle, began_unix_s)?;
     write_report(&args.report, &report, &keys)?;
     if report.ok {
         return Ok(());
@@ -184,7 +184,7 @@ impl<'a> Stage<'a> {
         Ok(Self { testbed, bundle, trust, state: scratch.join("state"), site, seconds })
     }
 
-    fn play(&self, bundle: &Verified, file: &Path, began_unix_s: u64) -> Result<Report, Failure> {
+    fn play(&self, bundle: &Verified, began_unix_s: u64) -> Result<Report, Failure> {
         let (installed, seconds_install) = self.install()?;
         let first =
             SiteState::open(&self.state, &self.site.name).and_then(|state| state.last_run()).failed()?;
@@ -198,7 +198,7 @@ impl<'a> Stage<'a> {
             site: self.site.name.clone(),
             version: self.site.version.to_string(),
             bundle_root: bundle.root().to_string(),
-            bundle_bytes: fs::metadata(file).failed()?.len(),
+            bundle_bytes: bundle.size(),
             qiji: env!("CARGO_PKG_VERSION"),
             began_unix_s,
             seconds_hosts: self.seconds,
