@@ -46,7 +46,8 @@ pub(crate) fn signatures(envelope: &str) -> &str {
 
 /// An envelope with other signatures.
 pub(crate) fn with_signatures(envelope: &str, signatures: &str) -> Vec<u8> {
-    envelope.replace(self::signatures(envelope), signatures).into_bytes()
+    let (head, _) = envelope.split_once(r#""signatures":["#).unwrap();
+    format!(r#"{head}"signatures":[{signatures}]}}"#).into_bytes()
 }
 
 /// An envelope that is signed in the name of another key.

@@ -128,6 +128,7 @@ pub(crate) fn names_something(message: &str) -> bool {
         "the root index",
         "signature",
         "signed",
+        "of channel ",
         "the empty configuration",
         "index.json",
         "oci-layout",

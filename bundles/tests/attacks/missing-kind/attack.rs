@@ -32,5 +32,5 @@ fn of_another_channel() {
     let bytes = victim.vendor.sample();
     victim
         .refuses_by(&bytes, &policy.trusted().unwrap())
-        .untrustworthy("signed bundle is of channel stable, and the policy allows candidate");
+        .untrustworthy("the bundle is of channel stable, and the policy allows candidate");
 }
