@@ -15,6 +15,9 @@ use tar::EntryType;
 /// Links followed before they count as a loop.
 const MAX_LINKS: usize = 16;
 
+/// Most bytes of a `control` file.
+const CONTROL_LIMIT: u64 = 1 << 20;
+
 /// What a path in a package is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
@@ -95,22 +98,56 @@ pub(crate) fn copy_file(
     copied.ok_or_else(|| io::Error::other(format!("{path} is gone from it")))
 }
 
+/// The package's `control` file, as text.
+pub(crate) fn control(package: impl Read) -> io::Result<String> {
+    let mut text = Vec::new();
+    each_entry_of("control.tar", package, |path, entry| {
+        if path == "control" {
+            entry.take(CONTROL_LIMIT).read_to_end(&mut text)?;
+        }
+        Ok(path != "control")
+    })?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Calls `visit` with path and content of each regular file.
+pub(crate) fn each_file(
+    package: impl Read,
+    mut visit: impl FnMut(&str, &mut dyn Read) -> io::Result<()>,
+) -> io::Result<()> {
+    each_entry(package, |path, entry| {
+        if entry.header().entry_type().is_file() {
+            visit(&path, entry)?;
+        }
+        Ok(true)
+    })
+}
+
 type Entry<'e, 'a> = tar::Entry<'e, Box<dyn Read + 'a>>;
 
 /// Calls `visit` with each entry of `data.tar` until it says no.
 fn each_entry(
     package: impl Read,
+    visit: impl FnMut(String, &mut Entry<'_, '_>) -> io::Result<bool>,
+) -> io::Result<()> {
+    each_entry_of("data.tar", package, visit)
+}
+
+/// Calls `visit` with each entry of the archive of that name, compressed or not, until it says no.
+fn each_entry_of(
+    archive: &str,
+    package: impl Read,
     mut visit: impl FnMut(String, &mut Entry<'_, '_>) -> io::Result<bool>,
 ) -> io::Result<()> {
-    let mut archive = ar::Archive::new(package);
-    while let Some(member) = archive.next_entry() {
+    let mut members = ar::Archive::new(package);
+    while let Some(member) = members.next_entry() {
         let member = member?;
         let name = String::from_utf8_lossy(member.header().identifier()).trim_end_matches('/').to_owned();
-        let data: Box<dyn Read + '_> = match name.as_str() {
-            "data.tar.xz" => Box::new(XzDecoder::new(member)),
-            "data.tar.zst" => Box::new(zstd::Decoder::new(member)?),
-            "data.tar.gz" => Box::new(flate2::read::GzDecoder::new(member)),
-            "data.tar" => Box::new(member),
+        let data: Box<dyn Read + '_> = match name.strip_prefix(archive) {
+            Some(".xz") => Box::new(XzDecoder::new(member)),
+            Some(".zst") => Box::new(zstd::Decoder::new(member)?),
+            Some(".gz") => Box::new(flate2::read::GzDecoder::new(member)),
+            Some("") => Box::new(member),
             _ => continue,
         };
         let mut data = tar::Archive::new(data);
@@ -123,11 +160,11 @@ fn each_entry(
         }
         return Ok(());
     }
-    Err(io::Error::other("it has no data.tar that can be read"))
+    Err(io::Error::other(format!("it has no {archive} that can be read")))
 }
 
 /// A path as the table has it: relative, without `.` and `..`, under `usr/` where merged systems have it.
-fn normal(path: &str) -> String {
+pub(crate) fn normal(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {

@@ -6,7 +6,8 @@
 //!
 //! 1. [`Fetcher::resolve`] finds digest and size of everything wanted.
 //! 2. [`Fetcher::fetch`] puts exactly that into a [`Store`], from whichever source has it.
-//! 3. [`assemble`] makes the layers, images and packages from the store alone: same lock in, same bytes out, on any machine.
+//! 3. [`ingredients`] finds out what they are made of.
+//! 4. [`assemble`] makes the layers, images and packages from the store alone: same lock in, same bytes out, on any machine.
 //!
 //! Guarantees: nothing is used that was not compared with its digest in the same run; what failed is told whole, for all artifacts
 //! and all sources; what was fetched or built once is not fetched or built again; with everything in the store no network is touched.
@@ -19,6 +20,7 @@ mod error;
 mod fetcher;
 mod http;
 mod image;
+mod inside;
 mod layer;
 mod progress;
 mod recipe;
@@ -35,6 +37,7 @@ pub use assemble::{
 pub use error::{ArtifactFailure, Attempt, FetchErrors, SourceError, StoreError};
 pub use fetcher::{Fetched, FetchedArtifact, Fetcher, Provenance, Resolved};
 pub use http::SetupError;
+pub use inside::{InsideError, InsideErrors, ingredients};
 pub use layer::LayerError;
 pub use progress::{ArtifactName, Event, Watcher};
 pub use registry::{CredentialsError, Mirror, MirrorError};

@@ -19,6 +19,7 @@ mod kdl_text;
 mod language;
 pub mod lock;
 mod lock_text;
+pub mod part;
 mod print;
 mod range;
 mod recipe;

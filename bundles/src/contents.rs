@@ -12,7 +12,9 @@ use serde::Serialize;
 
 use crate::RAW_FILE;
 use crate::hash;
-use crate::oci::{DOCKER_MANIFEST, Descriptor, MANIFEST, MAX_JSON};
+use crate::oci::{DOCKER_MANIFEST, Descriptor, MANIFEST, MAX_JSON, SPDX};
+use crate::render;
+use crate::sbom::{self, Subject};
 use crate::tar::SIZE_LIMIT;
 
 /// Some bytes, named by their digest.
@@ -67,6 +69,15 @@ pub struct DocumentEntry {
     pub blob: Blob,
 }
 
+/// What an image or a host package is made of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct SbomEntry {
+    /// What it is about; each has at most one.
+    pub subject: Subject,
+    /// The document, SPDX JSON.
+    pub blob: Blob,
+}
+
 /// What a bundle shall hold. The order of lists has no effect on the bundle, but for layers.
 #[derive(Debug, Clone, Default)]
 pub struct BundleSpec {
@@ -86,6 +97,8 @@ pub struct BundleSpec {
     pub documents: Vec<(String, Vec<u8>)>,
     /// Documents whose bytes come from the source, as they may be large.
     pub files: Vec<DocumentEntry>,
+    /// Bills of materials ([`sbom::Description::to_spdx`]) of images and packages.
+    pub sboms: Vec<(Subject, Vec<u8>)>,
 }
 
 /// What a blob belongs to.
@@ -121,6 +134,11 @@ pub enum Owner {
         /// Name.
         name: String,
     },
+    /// A bill of materials.
+    Sbom {
+        /// What it is about.
+        subject: Subject,
+    },
     /// The empty configuration that all artifacts but images share.
     Empty,
 }
@@ -134,6 +152,7 @@ impl fmt::Display for Owner {
             Self::Image { name, arch } => write!(f, "image {name} ({arch})"),
             Self::Package { name, version, arch } => write!(f, "package {name} {version} ({arch})"),
             Self::Document { name } => write!(f, "document {name}"),
+            Self::Sbom { subject } => write!(f, "the bill of materials of {subject}"),
             Self::Empty => f.write_str("the empty configuration"),
         }
     }
@@ -187,6 +206,13 @@ impl DocumentEntry {
     }
 }
 
+impl SbomEntry {
+    /// The bill of materials as an owner of blobs.
+    pub fn owner(&self) -> Owner {
+        Owner::Sbom { subject: self.subject.clone() }
+    }
+}
+
 /// A bundle's contents in canonical order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Contents {
@@ -196,6 +222,7 @@ pub(crate) struct Contents {
     pub(crate) images: Vec<ImageEntry>,
     pub(crate) packages: Vec<PackageEntry>,
     pub(crate) documents: Vec<DocumentEntry>,
+    pub(crate) sboms: Vec<SbomEntry>,
 }
 
 impl Contents {
@@ -208,6 +235,7 @@ impl Contents {
             images: spec.images.clone(),
             packages: spec.packages.clone(),
             documents: spec.documents.iter().map(|(name, bytes)| document(name, bytes)).collect(),
+            sboms: spec.sboms.iter().map(|(subject, bytes)| sbom(subject, bytes)).collect(),
         };
         contents.documents.extend_from_slice(&spec.files);
         contents.sort();
@@ -224,6 +252,7 @@ impl Contents {
         self.images.sort();
         self.packages.sort();
         self.documents.sort();
+        self.sboms.sort();
     }
 
     /// Every blob that is not generated from the contents themselves, with its owner.
@@ -232,7 +261,8 @@ impl Contents {
         let packages =
             self.packages.iter().flat_map(|package| package.blobs.iter().map(|blob| (package.owner(), blob)));
         let documents = self.documents.iter().map(|document| (document.owner(), &document.blob));
-        images.chain(packages).chain(documents)
+        let sboms = self.sboms.iter().map(|sbom| (sbom.owner(), &sbom.blob));
+        images.chain(packages).chain(documents).chain(sboms)
     }
 
     /// All faults: unsafe names, duplicates, impossible sizes and media types.
@@ -250,6 +280,7 @@ impl Contents {
         self.image_faults(&mut faults);
         self.package_faults(&mut faults);
         self.document_faults(&mut faults);
+        self.sbom_faults(&mut faults);
         for (owner, blob) in self.blobs() {
             require(&mut faults, blob.size < SIZE_LIMIT, || {
                 format!("{owner}: {} is 8 GiB or larger", blob.digest)
@@ -301,6 +332,41 @@ impl Contents {
             require(faults, seen.insert(&document.name), || format!("{owner} is there twice"));
         }
     }
+
+    fn sbom_faults(&self, faults: &mut Vec<String>) {
+        let mut seen = BTreeSet::new();
+        for sbom in &self.sboms {
+            let owner = sbom.owner();
+            require(faults, self.manifest_of(&sbom.subject).is_some(), || {
+                format!("{owner}: there is no {}", sbom.subject)
+            });
+            require(faults, seen.insert(&sbom.subject), || format!("{owner} is there twice"));
+            require(faults, sbom.blob.media_type == SPDX, || {
+                format!("{owner}: `{}` is not {SPDX}", sbom.blob.media_type)
+            });
+            require(faults, sbom.blob.size <= sbom::LIMIT, || format!("{owner} is larger than 16 MiB"));
+        }
+    }
+
+    /// The manifest of what a bill of materials is about.
+    pub(crate) fn manifest_of(&self, subject: &Subject) -> Option<Descriptor> {
+        match subject {
+            Subject::Image { name, arch } => {
+                let image = self.images.iter().find(|image| image.name == *name && image.arch == *arch)?;
+                Some(image.manifest.descriptor())
+            }
+            Subject::Package { name, arch } => {
+                let package =
+                    self.packages.iter().find(|package| package.name == *name && package.arch == *arch)?;
+                Some(render::package_descriptor(package))
+            }
+        }
+    }
+}
+
+fn sbom(subject: &Subject, bytes: &[u8]) -> SbomEntry {
+    let blob = Blob { media_type: SPDX.to_owned(), digest: hash::digest(bytes), size: bytes.len() as u64 };
+    SbomEntry { subject: subject.clone(), blob }
 }
 
 fn document(name: &str, bytes: &[u8]) -> DocumentEntry {

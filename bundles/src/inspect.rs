@@ -303,7 +303,7 @@ impl Table {
 }
 
 /// `12.3 MB`, in powers of 1000.
-fn human(bytes: u64) -> String {
+pub(crate) fn human(bytes: u64) -> String {
     let mut unit = 1_u64;
     let mut name = "B";
     for (size, label) in [(1_000, "kB"), (1_000_000, "MB"), (1_000_000_000, "GB")] {

@@ -20,6 +20,7 @@
 
 mod contents;
 mod delta;
+pub mod diff;
 mod dsse;
 mod error;
 mod hash;
@@ -28,6 +29,7 @@ mod key;
 mod oci;
 mod read;
 mod render;
+pub mod sbom;
 mod sign;
 mod statement;
 mod tar;
@@ -35,7 +37,7 @@ mod trust;
 mod volumes;
 mod write;
 
-pub use contents::{Blob, BundleSpec, DocumentEntry, ImageEntry, Owner, PackageEntry};
+pub use contents::{Blob, BundleSpec, DocumentEntry, ImageEntry, Owner, PackageEntry, SbomEntry};
 pub use delta::{
     Against, Delta, DeltaError, Either, HeldBlob, HeldBundle, Inventory, Missing, OldBundles,
     RECIPE_DOCUMENT, Rebuilt, WrittenDelta, delta_of, write_delta,
@@ -46,7 +48,7 @@ pub use inspect::{
     DocumentSummary, ImageSummary, Inspection, LayerSummary, PackageSummary, SignatureState, SignatureSummary,
 };
 pub use key::{KeyError, KeyId, KeyKind, Passphrase, PublicKey, SigningKey};
-pub use read::{BlobRange, FileMedium, Medium, Untrusted, Verified, VerifyingReader, Whole};
+pub use read::{BlobRange, FileMedium, Medium, Sbom, Side, Untrusted, Verified, VerifyingReader, Whole};
 pub use sign::sign;
 pub use trust::{
     Accepted, Policy, PolicyError, PolicyFile, PolicyKey, Release, SiteTrust, Standing, TrustError,

@@ -18,6 +18,7 @@ pub(crate) const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 pub(crate) const BUNDLE: &str = "application/vnd.qiji.bundle.v1";
 pub(crate) const PACKAGE: &str = "application/vnd.qiji.package.v1";
 pub(crate) const DOCUMENT: &str = "application/vnd.qiji.document.v1";
+pub(crate) const SPDX: &str = "application/spdx+json";
 pub(crate) const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
 
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";

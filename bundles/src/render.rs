@@ -6,12 +6,15 @@ use std::collections::BTreeMap;
 use qiji_blueprint::Digest;
 use qiji_blueprint::site::{Arch, Role};
 
-use crate::contents::{Contents, DocumentEntry, ImageEntry, Owner, PackageEntry};
+use crate::contents::{Contents, DocumentEntry, ImageEntry, Owner, PackageEntry, SbomEntry};
 use crate::oci::{
     self, Annotations, BUNDLE, DOCUMENT, Descriptor, EDITION, EMPTY_CONFIG, ENVELOPE, FORMAT, FORMAT_VERSION,
-    INDEX, Index, MANIFEST, Manifest, NAME, PACKAGE, Platform, REF_NAME, ROLES, TITLE, VERSION,
+    INDEX, Index, MANIFEST, Manifest, NAME, PACKAGE, Platform, REF_NAME, ROLES, SPDX, TITLE, VERSION,
 };
 use crate::statement::About;
+
+/// File name of a bill of materials, for tools that take it out.
+const SBOM_TITLE: &str = "sbom.spdx.json";
 
 /// The documents of a bundle.
 pub(crate) struct Rendered {
@@ -34,7 +37,8 @@ pub(crate) fn render(contents: &Contents) -> Rendered {
     let mut manifests = images.clone();
     manifests.extend(contents.packages.iter().map(|entry| package(&mut documents, entry)));
     manifests.extend(contents.documents.iter().map(|entry| document(&mut documents, entry)));
-    if contents.packages.len() + contents.documents.len() > 0 {
+    manifests.extend(contents.sboms.iter().filter_map(|entry| sbom(&mut documents, contents, entry)));
+    if contents.packages.len() + contents.documents.len() + contents.sboms.len() > 0 {
         store(&mut documents, Owner::Empty, oci::EMPTY, EMPTY_CONFIG.to_vec());
     }
 
@@ -130,14 +134,38 @@ fn image_manifest(image: &ImageEntry) -> Descriptor {
 }
 
 fn package(documents: &mut Documents, entry: &PackageEntry) -> Descriptor {
-    let mut manifest = Manifest::artifact(PACKAGE, entry.blobs.iter().map(crate::Blob::descriptor).collect());
-    manifest.annotations =
-        annotations(&[(NAME, &entry.name), (ROLES, &roles_text(&entry.roles)), (VERSION, &entry.version)]);
+    let manifest = package_manifest(entry);
     let mut descriptor = store(documents, entry.owner(), MANIFEST, oci::to_bytes(&manifest));
     descriptor.artifact_type = Some(PACKAGE.to_owned());
     descriptor.platform = Some(platform(entry.arch));
     descriptor.annotations = manifest.annotations;
     descriptor
+}
+
+fn package_manifest(entry: &PackageEntry) -> Manifest {
+    let mut manifest = Manifest::artifact(PACKAGE, entry.blobs.iter().map(crate::Blob::descriptor).collect());
+    manifest.annotations =
+        annotations(&[(NAME, &entry.name), (ROLES, &roles_text(&entry.roles)), (VERSION, &entry.version)]);
+    manifest
+}
+
+/// Media type, digest and size of the manifest of a package.
+pub(crate) fn package_descriptor(entry: &PackageEntry) -> Descriptor {
+    Descriptor::of(MANIFEST, &oci::to_bytes(&package_manifest(entry)))
+}
+
+/// The manifest that ties a bill of materials to what it is about. Contents without faults have that always.
+fn sbom(documents: &mut Documents, contents: &Contents, entry: &SbomEntry) -> Option<Descriptor> {
+    let mut content = entry.blob.descriptor();
+    content.annotations = annotations(&[(TITLE, SBOM_TITLE)]);
+    let mut manifest = Manifest::artifact(SPDX, vec![content]);
+    manifest.subject = Some(contents.manifest_of(&entry.subject)?);
+    manifest.annotations = annotations(&[(NAME, entry.subject.name())]);
+    let mut descriptor = store(documents, entry.owner(), MANIFEST, oci::to_bytes(&manifest));
+    descriptor.artifact_type = Some(SPDX.to_owned());
+    descriptor.platform = Some(platform(entry.subject.arch()));
+    descriptor.annotations = manifest.annotations;
+    Some(descriptor)
 }
 
 fn document(documents: &mut Documents, entry: &DocumentEntry) -> Descriptor {

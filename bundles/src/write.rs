@@ -114,6 +114,9 @@ fn gather<'a>(
     for (name, bytes) in &spec.documents {
         store(&mut members, Owner::Document { name: name.clone() }, Cow::Borrowed(bytes));
     }
+    for (subject, bytes) in &spec.sboms {
+        store(&mut members, Owner::Sbom { subject: subject.clone() }, Cow::Borrowed(bytes));
+    }
     Ok(members)
 }
 

@@ -1,11 +1,13 @@
 //! The house's own chores. Two of them are all that a fresh machine needs: `cargo xtask demo` and `cargo xtask test`.
 //!
 //! Each sets up what is missing first ([`setup`]), says what it does, and stops at the first failure with its reason.
-//! Everything that is made lies under `target/` and the user's own caches; nothing is written into the tree.
+//! Everything that is made lies under `target/` and the user's own caches; nothing is written into the tree, but by
+//! `licences`, which is for those who change a recipe.
 
 mod bench;
 mod cross;
 mod demo;
+mod licences;
 mod places;
 mod run;
 mod setup;
@@ -33,6 +35,8 @@ enum Chore {
     Cross,
     /// Check the house rules and run the tests
     Test(test::Options),
+    /// Make the table of the licences of Go modules again, after a recipe has changed
+    Licences,
     /// Measure, and print the table that the README quotes
     Bench(bench::Options),
 }
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
         Chore::Demo => setup::run().and_then(|()| demo::run()),
         Chore::Cross => setup::run().and_then(|()| demo::build_product()).and_then(|()| cross::run()),
         Chore::Test(options) => setup::run().and_then(|()| test::run(&options)),
+        Chore::Licences => setup::run().and_then(|()| licences::run()),
         Chore::Bench(options) => setup::run().and_then(|()| bench::run(&options)),
     };
     match outcome {

@@ -9,6 +9,7 @@ pub(crate) mod registry;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -314,9 +315,20 @@ pub(crate) fn files(
     move |asked, _| all.get(&asked.path).map_or(Reply::status(404), |body| Reply::file(body, asked))
 }
 
-/// Writes a Debian package with one data file and links to it.
+/// Writes a Debian package with data files and links.
 pub(crate) fn deb(files: &[(&str, &[u8])], links: &[(&str, &str)]) -> Vec<u8> {
-    let mut tar = tar::Builder::new(liblzma::write::XzEncoder::new(Vec::new(), 1));
+    packed(&[("data.tar.xz", &xz(&tar(files, links)))])
+}
+
+/// Writes a Debian package with a control file.
+pub(crate) fn deb_with_control(control: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
+    let control = xz(&tar(&[("./control", control.as_bytes())], &[]));
+    packed(&[("control.tar.xz", &control), ("data.tar.xz", &xz(&tar(files, &[])))])
+}
+
+/// A tar with regular files and symbolic links.
+pub(crate) fn tar(files: &[(&str, &[u8])], links: &[(&str, &str)]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
     for (path, content) in files {
         let mut header = tar::Header::new_gnu();
         header.set_mode(0o644);
@@ -329,10 +341,19 @@ pub(crate) fn deb(files: &[(&str, &[u8])], links: &[(&str, &str)]) -> Vec<u8> {
         header.set_size(0);
         tar.append_link(&mut header, path, target).unwrap();
     }
-    let data = tar.into_inner().unwrap().finish().unwrap();
+    tar.into_inner().unwrap()
+}
+
+fn xz(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 1);
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn packed(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut archive = ar::Builder::new(Vec::new());
-    for (name, bytes) in [("debian-binary", &b"2.0\n"[..]), ("data.tar.xz", &data)] {
-        archive.append(&ar::Header::new(name.as_bytes().to_vec(), bytes.len() as u64), bytes).unwrap();
+    for (name, bytes) in [("debian-binary", &b"2.0\n"[..])].iter().chain(members) {
+        archive.append(&ar::Header::new(name.as_bytes().to_vec(), bytes.len() as u64), *bytes).unwrap();
     }
     archive.into_inner().unwrap()
 }

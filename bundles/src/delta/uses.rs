@@ -7,6 +7,7 @@ use qiji_blueprint::Digest;
 
 use crate::contents::{Contents, Owner};
 use crate::render;
+use crate::sbom::Subject;
 
 /// Each blob's uses, sorted.
 pub(super) type Uses = BTreeMap<Digest, Vec<String>>;
@@ -34,6 +35,9 @@ pub(super) fn of(contents: &Contents) -> Uses {
     for document in &contents.documents {
         add(document.blob.digest, format!("document {}", document.name));
     }
+    for sbom in &contents.sboms {
+        add(sbom.blob.digest, about(&sbom.subject));
+    }
     for (digest, (owner, _)) in render::render(contents).documents {
         add(digest, rendered(&owner));
     }
@@ -53,7 +57,16 @@ fn rendered(owner: &Owner) -> String {
         Owner::Image { name, arch } => format!("image {} {arch} manifest", without_tag(name)),
         Owner::Package { name, arch, .. } => format!("package {name} {arch} manifest"),
         Owner::Document { name } => format!("document {name} manifest"),
+        Owner::Sbom { subject } => format!("{} manifest", about(subject)),
         Owner::Empty => "empty".to_owned(),
+    }
+}
+
+/// The use of a bill of materials.
+fn about(subject: &Subject) -> String {
+    match subject {
+        Subject::Image { name, arch } => format!("sbom of image {} {arch}", without_tag(name)),
+        Subject::Package { name, arch } => format!("sbom of package {name} {arch}"),
     }
 }
 

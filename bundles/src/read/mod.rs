@@ -11,6 +11,7 @@ mod medium;
 pub(crate) mod parse;
 mod pass;
 mod scan;
+mod side;
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -21,16 +22,19 @@ use qiji_blueprint::site::Arch;
 
 pub use blob::{BlobRange, VerifyingReader};
 pub use medium::{FileMedium, Medium};
+pub use side::Side;
 
 use self::parse::Parsed;
 use self::scan::Members;
 use crate::BlobSource;
 use crate::Progress;
-use crate::contents::{Contents, DocumentEntry, ImageEntry, Owner, PackageEntry};
+use crate::contents::{Blob, Contents, DocumentEntry, ImageEntry, Owner, PackageEntry, SbomEntry};
 use crate::dsse::Envelope;
 use crate::error::{Fault, VerifyError};
+use crate::hash;
 use crate::inspect::{Inspection, inspect};
 use crate::key::KeyId;
+use crate::sbom::{Description, SbomError};
 use crate::trust::TrustedKeys;
 use crate::volumes::{VolumeSet, is_set, is_unrestorable};
 
@@ -51,6 +55,15 @@ pub struct Whole {
 pub struct Verified {
     bundle: Arc<Bundle>,
     signers: Vec<KeyId>,
+}
+
+/// A bill of materials of a bundle.
+#[derive(Debug)]
+pub struct Sbom {
+    /// What it is about, and its bytes.
+    pub entry: SbomEntry,
+    /// What it says, where it is of the shape that qiji writes.
+    pub description: Result<Description, SbomError>,
 }
 
 #[derive(Debug)]
@@ -141,6 +154,11 @@ impl Untrusted {
 
     pub(crate) fn root(&self) -> Digest {
         self.bundle.parsed.root.digest
+    }
+
+    /// What the bundle claims that its images and packages are made of.
+    pub fn sboms(&self) -> Result<Vec<Sbom>, VerifyError> {
+        self.bundle.sboms().map_err(VerifyError::at(&self.bundle.path))
     }
 
     /// A summary of what the bundle claims to hold, with signatures judged by `trusted`, if given.
@@ -272,6 +290,11 @@ impl Verified {
         Ok(Some(bytes))
     }
 
+    /// What images and packages are made of, by name and architecture.
+    pub fn sboms(&self) -> Result<Vec<Sbom>, VerifyError> {
+        self.bundle.sboms().map_err(VerifyError::at(&self.bundle.path))
+    }
+
     /// Opens a blob; its bytes are hashed again while they are read.
     pub fn blob(&self, digest: &Digest) -> Result<VerifyingReader, VerifyError> {
         let range = self.open_blob_at(digest, 0)?;
@@ -307,10 +330,7 @@ impl Verified {
     }
 
     fn failed(&self, error: io::Error) -> VerifyError {
-        match error.downcast::<VerifyError>() {
-            Ok(error) => error,
-            Err(error) => VerifyError { path: self.bundle.path.clone(), fault: Box::new(Fault::Read(error)) },
-        }
+        self.bundle.failed(error)
     }
 }
 
@@ -326,6 +346,13 @@ fn explain(volumes: Option<&VolumeSet>, fault: Fault, progress: &mut dyn FnMut(P
 }
 
 impl Bundle {
+    fn failed(&self, error: io::Error) -> VerifyError {
+        match error.downcast::<VerifyError>() {
+            Ok(error) => error,
+            Err(error) => VerifyError { path: self.path.clone(), fault: Box::new(Fault::Read(error)) },
+        }
+    }
+
     fn check_signatures(&self, trusted: &TrustedKeys) -> Result<Vec<KeyId>, Fault> {
         let Parsed { contents, envelope, channel, .. } = &self.parsed;
         let signers = envelope.check(trusted)?;
@@ -340,5 +367,24 @@ impl Bundle {
 
     fn inspect(&self, trusted: Option<&TrustedKeys>) -> Inspection {
         inspect(&self.parsed, self.members.length, trusted)
+    }
+
+    fn sboms(&self) -> Result<Vec<Sbom>, Fault> {
+        let read = |entry: &SbomEntry| {
+            let bytes = self.small(&entry.blob, &entry.owner())?;
+            Ok(Sbom { entry: entry.clone(), description: Description::from_spdx(&bytes) })
+        };
+        self.parsed.contents.sboms.iter().map(read).collect()
+    }
+
+    /// The bytes of a blob that the documents name, compared with its digest. Its size was compared when the bundle was opened.
+    fn small(&self, blob: &Blob, owner: &Owner) -> Result<Vec<u8>, Fault> {
+        let (digest, missing) = (blob.digest, Fault::Missing { digest: blob.digest, owner: owner.clone() });
+        let extent = self.members.blobs.get(&digest).copied().ok_or(missing)?;
+        let bytes = scan::read_extent(&*self.medium, extent).map_err(Fault::Read)?;
+        if hash::digest(&bytes) == digest {
+            return Ok(bytes);
+        }
+        Err(Fault::Blob { digest, owner: owner.clone(), start: extent.start, end: extent.end() })
     }
 }

@@ -15,15 +15,16 @@ use serde::de::DeserializeOwned;
 
 use super::medium::Medium;
 use super::scan::{Extent, Members, read_extent};
-use crate::contents::{Blob, Contents, DocumentEntry, ImageEntry, Owner, PackageEntry};
+use crate::contents::{Blob, Contents, DocumentEntry, ImageEntry, Owner, PackageEntry, SbomEntry};
 use crate::dsse::Envelope;
 use crate::error::Fault;
 use crate::hash;
 use crate::oci::{
     self, BUNDLE, DOCUMENT, Descriptor, EDITION, ENVELOPE, FORMAT, FORMAT_VERSION, INDEX, Index, LAYOUT,
-    MAX_DOCUMENTS, MAX_JSON, Manifest, NAME, PACKAGE, REF_NAME, ROLES, VERSION,
+    MAX_DOCUMENTS, MAX_JSON, Manifest, NAME, PACKAGE, REF_NAME, ROLES, SPDX, VERSION,
 };
 use crate::render::{self, Rendered};
+use crate::sbom::Subject;
 use crate::statement::IN_TOTO;
 
 /// Most bytes of documents that are read before they are asked for.
@@ -115,6 +116,7 @@ impl Reader<'_> {
             images: Vec::new(),
             packages: Vec::new(),
             documents: Vec::new(),
+            sboms: Vec::new(),
         };
         self.read_ahead(&index.manifests)?;
         self.read_ahead(&self.below(&index.manifests))?;
@@ -123,6 +125,7 @@ impl Reader<'_> {
                 None => self.images(descriptor, &mut contents.images)?,
                 Some(PACKAGE) => contents.packages.push(self.package(descriptor)?),
                 Some(DOCUMENT) => contents.documents.push(self.document(descriptor)?),
+                Some(SPDX) => contents.sboms.push(self.sbom(descriptor)?),
                 Some(other) => return Err(fault(format!("`{other}` is not a known type of artifact"))),
             }
         }
@@ -215,6 +218,21 @@ impl Reader<'_> {
             return Err(Fault::document(&owner, "it does not have exactly one layer"));
         };
         Ok(DocumentEntry { name: name.to_owned(), blob: content.into() })
+    }
+
+    fn sbom(&self, descriptor: &Descriptor) -> Result<SbomEntry, Fault> {
+        let fault = |reason: String| Fault::document(&"a bill of materials", reason);
+        let name = descriptor.annotation(NAME).map_err(fault)?.to_owned();
+        let arch = render::arch(descriptor).map_err(fault)?;
+        // Names of images always have a `/`, those of packages never.
+        let subject =
+            if name.contains('/') { Subject::Image { name, arch } } else { Subject::Package { name, arch } };
+        let owner = Owner::Sbom { subject: subject.clone() };
+        let manifest: Manifest = self.json(descriptor, &owner)?;
+        let [content] = manifest.layers.as_slice() else {
+            return Err(Fault::document(&owner, "it does not have exactly one layer"));
+        };
+        Ok(SbomEntry { subject, blob: content.into() })
     }
 
     fn signature(&self, root: &Descriptor, descriptor: &Descriptor) -> Result<Signature, Fault> {

@@ -5,7 +5,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use qiji_blueprint::Digest;
+use qiji_blueprint::part::{Ingredient, Part, PartKind};
 use qiji_blueprint::site::{Arch, Role};
+use qiji_bundle::sbom::Description;
 use qiji_bundle::{
     Blob, BlobSource, BundleSpec, ImageEntry, PackageEntry, RAW_FILE, SigningKey, TrustedKeys, Untrusted,
     Verified, VerifyError, Written,
@@ -69,7 +71,7 @@ pub(crate) fn layer(path: &str, content: &[u8]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-/// One image of two architectures, one of one, a package that shares a layer, a raw file, two documents.
+/// One image of two architectures, one of one, a package that shares a layer, a raw file, two documents, two bills of materials.
 pub(crate) fn sample() -> (BundleSpec, Store) {
     let mut store = Store::default();
     let both = [Role::Worker, Role::ControlPlane];
@@ -100,6 +102,9 @@ pub(crate) fn sample() -> (BundleSpec, Store) {
         ("site.kdl".to_owned(), b"site \"demo\"\n".to_vec()),
         ("site.lock".to_owned(), b"lock \"demo\"\n".to_vec()),
     ];
+    let sboms =
+        [Description::of_image(&images[2], vec![]), Description::of_package(&packages[0], vec![program()])];
+    let sboms = sboms.iter().map(|one| (one.subject.clone(), one.to_spdx())).collect();
     let spec = BundleSpec {
         name: "demo".to_owned(),
         version: "1.2.3".to_owned(),
@@ -108,9 +113,27 @@ pub(crate) fn sample() -> (BundleSpec, Store) {
         images,
         packages,
         documents,
+        sboms,
         ..BundleSpec::default()
     };
     (spec, store)
+}
+
+/// A program with one module.
+pub(crate) fn program() -> Ingredient {
+    let part = |kind, name: &str, version: &str| Part {
+        kind,
+        name: name.to_owned(),
+        version: version.to_owned(),
+        licence: Some("Apache-2.0".to_owned()),
+    };
+    Ingredient {
+        part: part(PartKind::File, "kube", "1.36.3"),
+        digest: Digest::of(b"kubernetes"),
+        origin: "built from recipe kubernetes".to_owned(),
+        parts: vec![part(PartKind::GoModule, "k8s.io/kubernetes", "v1.36.3")],
+        licence_texts: BTreeMap::new(),
+    }
 }
 
 /// A folder with a key and a written bundle in it.

@@ -4,12 +4,14 @@
 mod by_hand;
 mod damage;
 mod delta;
+mod diff;
 mod fixture;
 mod keys;
 mod medium;
 mod policy;
 mod reader;
 mod roundtrip;
+mod sboms;
 mod signing;
 mod tools;
 mod volumes;

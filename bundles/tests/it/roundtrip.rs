@@ -5,12 +5,13 @@ use std::io::{Read, Seek, SeekFrom};
 use proptest::prelude::*;
 use qiji_blueprint::Digest;
 use qiji_blueprint::site::{Arch, Role};
+use qiji_bundle::sbom::Description;
 use qiji_bundle::{
     Blob, BundleSpec, ImageEntry, PackageEntry, SignatureState, SigningKey, TrustedKeys, Untrusted,
     VerifyingReader, WriteError,
 };
 
-use crate::fixture::{Bench, LAYER, Store, join, layer, sample, split};
+use crate::fixture::{Bench, LAYER, Store, join, layer, program, sample, split};
 
 fn read_all(mut reader: VerifyingReader) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -253,6 +254,9 @@ fn spec_of(random: &Random) -> (BundleSpec, Store) {
             spec.packages.push(PackageEntry { name, version: "1".to_owned(), arch, roles, blobs });
         }
     }
+    let images = spec.images.iter().map(|image| Description::of_image(image, vec![]));
+    let packages = spec.packages.iter().map(|package| Description::of_package(package, vec![program()]));
+    spec.sboms = images.chain(packages).step_by(2).map(|one| (one.subject.clone(), one.to_spdx())).collect();
     for (name, bytes) in &random.documents {
         let name = format!("d{name}");
         if !spec.documents.iter().any(|(known, _)| *known == name) {
@@ -284,6 +288,8 @@ proptest! {
             let wanted: Vec<_> = spec.packages.iter().filter(|package| package.arch == arch).cloned().collect();
             prop_assert_eq!(found, sorted(&wanted));
         }
+        let found: Vec<_> = bundle.sboms().unwrap().into_iter().map(|one| one.description.unwrap().subject).collect();
+        prop_assert_eq!(found, sorted(&spec.sboms.iter().map(|(subject, _)| subject.clone()).collect::<Vec<_>>()));
         for (name, bytes) in &spec.documents {
             prop_assert_eq!(&bundle.document(name).unwrap().unwrap(), bytes);
         }
@@ -296,6 +302,7 @@ proptest! {
         spec.images.rotate_left(images);
         spec.packages.rotate_left(packages);
         spec.documents.reverse();
+        spec.sboms.reverse();
         prop_assert!(one == fs_err::read(bench.write("two.qiji", &spec, &store).0).unwrap());
     }
 }

@@ -9,6 +9,8 @@ mod failure;
 mod folders;
 mod held;
 mod inputs;
+mod inside;
+mod materials;
 mod memory;
 mod passphrase;
 mod runner;
@@ -16,6 +18,7 @@ mod screen;
 mod secrets;
 mod signer;
 mod site;
+mod table;
 mod trust;
 mod verbs;
 mod volumes;
@@ -60,6 +63,8 @@ enum Verb {
     Verify(verbs::verify::Args),
     /// Show what a bundle holds
     Inspect(verbs::inspect::Args),
+    /// Show what differs between two bundles; ends with status 3 where anything does
+    Diff(verbs::diff::Args),
     /// Show what an installation would do, without doing it
     Plan(verbs::plan::Args),
     /// Install the bundle's site, or go on with an installation that was interrupted
@@ -89,6 +94,7 @@ fn main() -> ExitCode {
         Verb::Join(args) => verbs::join::run(&args),
         Verb::Verify(args) => verbs::verify::run(&args),
         Verb::Inspect(args) => verbs::inspect::run(&args),
+        Verb::Diff(args) => verbs::diff::run(&args),
         Verb::Plan(args) => verbs::plan::run(&args),
         Verb::Install(args) => verbs::install::run(&args),
         Verb::Status(args) => verbs::status::run(&args),

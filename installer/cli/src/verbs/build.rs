@@ -2,7 +2,7 @@
 //!
 //! 1. Keys are opened first: a wrong passphrase must not cost a build.
 //! 2. The lock is read (or made, where a caller asks for that) and held to the site.
-//! 3. What it names is fetched, put together, and written as one signed file; with `--against` only what a site lacks of it, as a delta.
+//! 3. What it names is fetched, looked into, put together, and written as one signed file; with `--against` only what a site lacks of it, as a delta.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -22,6 +22,7 @@ use crate::base;
 use crate::failure::{Classify, Failure, Kind};
 use crate::folders::StoreArgs;
 use crate::inputs::{self, LOCK_DOCUMENT, Meter, SITE_DOCUMENT, SITE_FILE_DOCUMENT};
+use crate::materials::{self, Materials};
 use crate::screen::size;
 use crate::signer::SignersArgs;
 use crate::verbs::delta::AgainstArgs;
@@ -131,8 +132,12 @@ pub(crate) fn build(order: &Order<'_>, keys: &[SigningKey]) -> Result<(), Failur
     let assembled =
         assembled.map_err(|errors| Failure::rendered(Kind::Failed, format!("error: {errors}")))?;
 
+    let ingredients = qiji_airgap::ingredients(fetcher.store(), &lock).failed()?;
+
     let mut spec = contents(site, assembled);
     order.channel.clone_into(&mut spec.channel);
+    let descriptions = Materials::new(&lock, ingredients).describe(&spec.images, &spec.packages);
+    spec.sboms = descriptions.iter().map(|one| (one.subject.clone(), one.to_spdx())).collect();
     spec.documents = vec![
         (SITE_DOCUMENT.to_owned(), serde_json::to_vec(site).failed()?),
         (SITE_FILE_DOCUMENT.to_owned(), site_text.into_bytes()),
@@ -148,6 +153,7 @@ pub(crate) fn build(order: &Order<'_>, keys: &[SigningKey]) -> Result<(), Failur
         }
         None => write_whole(&spec, &source, &signers, order.output)?,
     }
+    println!("{}", materials::summary(&descriptions));
     for key in keys {
         println!("signed by {} ({})", key.public().id(), key.public().kind());
     }

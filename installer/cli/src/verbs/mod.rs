@@ -4,6 +4,7 @@ pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod delta;
+pub(crate) mod diff;
 pub(crate) mod inspect;
 pub(crate) mod install;
 pub(crate) mod inventory;

@@ -1,0 +1,5 @@
+//! Puts the list of its crates into the program.
+
+fn main() {
+    qiji_crates::embed();
+}
