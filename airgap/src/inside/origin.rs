@@ -26,6 +26,13 @@ fn clause(source: &Source, how: Option<&str>) -> String {
         Source::Oci { reference } => format!("image {reference}"),
         Source::Https { url } => format!("file {url}"),
         Source::Folder { path } => format!("file {path} at hand where the bundle was built"),
+        Source::Archive { path, image } => {
+            let image = image.as_ref().map_or_else(String::new, |image| format!(" {image}"));
+            format!("image{image} of archive {path} at hand where the bundle was built")
+        }
+        Source::Containerd { image, namespace } => {
+            format!("image {image} of containerd's namespace {namespace} where the bundle was built")
+        }
     }
 }
 
