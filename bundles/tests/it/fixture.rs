@@ -170,17 +170,6 @@ impl Bench {
     pub(crate) fn verify(&self, path: &Path) -> Result<Verified, VerifyError> {
         Untrusted::open(path)?.verify(&self.trusted(), &mut |_| ())
     }
-
-    /// Verifies bytes as a file.
-    pub(crate) fn verify_bytes(&self, bytes: &[u8]) -> Result<Verified, VerifyError> {
-        let path = self.path("changed.qiji");
-        fs_err::write(&path, bytes).unwrap();
-        self.verify(&path)
-    }
-
-    pub(crate) fn verify_members(&self, members: &[(String, Vec<u8>)]) -> Result<Verified, VerifyError> {
-        self.verify_bytes(&join(members))
-    }
 }
 
 /// Name and content of each member, read by a library.

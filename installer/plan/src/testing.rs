@@ -35,6 +35,7 @@ pub(crate) fn site(workers: u8) -> Site {
         },
         nodes,
         components: vec![],
+        images: vec![],
     }
 }
 
