@@ -33,7 +33,7 @@ pub(crate) struct Args {
 /// A bundle as it was given.
 enum Given {
     Verified(Verified),
-    Untrusted(Untrusted),
+    Untrusted(Box<Untrusted>),
 }
 
 impl Given {
@@ -41,7 +41,7 @@ impl Given {
         let untrusted = inputs::open(path)?;
         match trust.given()? {
             Some(trust) => inputs::verify(untrusted, trust.keys()).map(Self::Verified),
-            None => Ok(Self::Untrusted(untrusted)),
+            None => Ok(Self::Untrusted(Box::new(untrusted))),
         }
     }
 

@@ -62,7 +62,7 @@ fn descriptions(bundle: &Verified) -> Result<Vec<Description>, Failure> {
         match description {
             Ok(description) => readable.push(description),
             Err(error) => {
-                eprintln!("the bill of materials of {} is not one that qiji reads: {error}", entry.subject)
+                eprintln!("the bill of materials of {} is not one that qiji reads: {error}", entry.subject);
             }
         }
     }
