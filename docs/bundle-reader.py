@@ -10,6 +10,7 @@ INDEX, MANIFEST = "application/vnd.oci.image.index.v1+json", "application/vnd.oc
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 BUNDLE, PACKAGE, DOCUMENT = (f"application/vnd.qiji.{kind}.v1" for kind in ("bundle", "package", "document"))
 ENVELOPE, IN_TOTO = "application/vnd.dsse.envelope.v1+json", "application/vnd.in-toto+json"
+SPDX = "application/spdx+json"
 REF, TITLE = "org.opencontainers.image.ref.name", "org.opencontainers.image.title"
 ARCHES, ROLES = ["amd64", "arm64", "loong64", "riscv64"], ["control-plane", "worker", "control-plane,worker", ""]
 LAYOUT, MIB = b'{"imageLayoutVersion":"1.0.0"}', 1 << 20
@@ -99,7 +100,7 @@ class Reader:
     def __init__(self, file):
         self.file, self.length = file, file.seek(0, 2)
         self.members = members(file, self.length)
-        self.used, self.budget = {}, 64 * MIB
+        self.used, self.subjects, self.budget = {}, {}, 64 * MIB
 
     def content(self, name):
         start, size = self.members[name]
@@ -130,6 +131,7 @@ class Reader:
         need(kind in (MANIFEST, DOCKER) and found.get("mediaType", kind) == kind, f"{name} has a manifest of another type")
         for blob in [found["config"], *found["layers"]]:
             self.use(blob, f"image {name} ({arch})")
+        self.subjects[name, arch] = descriptor(kind, entry["digest"], entry["size"])
         return (name, ARCHES.index(arch)), descriptor(kind, entry["digest"], entry["size"], None, arch, {"dev.qiji.roles": roles})
 
     def images(self, entry):
@@ -143,10 +145,10 @@ class Reader:
         return list(keys), describe(INDEX, index(list(plain)), None, None, {REF: name})
 
     def artifact(self, entry):
-        """A package or a document; as the page would have the entry written."""
+        """A package, a document or a bill of materials; as the page would have the entry written."""
         kind, notes = entry["artifactType"], entry["annotations"]
         name, owner = notes["dev.qiji.name"], f"{kind} {notes['dev.qiji.name']}"
-        need(re.fullmatch(NAME["artifact"], name), f"{name} cannot name an artifact")
+        need(kind == SPDX or re.fullmatch(NAME["artifact"], name), f"{name} cannot name an artifact")
         layers = [descriptor(one["mediaType"], one["digest"], one["size"]) for one in self.document(entry, owner)["layers"]]
         for layer in layers:
             self.use(layer, owner)
@@ -154,11 +156,23 @@ class Reader:
             need(len(layers) == 1, f"{owner} has not one layer")
             layers[0]["annotations"] = {TITLE: name}
             return (name, 0), describe(MANIFEST, manifest(kind, layers, None, {"dev.qiji.name": name}), kind, None, {"dev.qiji.name": name})
+        if kind == SPDX:
+            return self.materials(name, entry["platform"]["architecture"], layers)
         arch, roles, version = entry["platform"]["architecture"], notes["dev.qiji.roles"], notes["dev.qiji.version"]
         need(kind == PACKAGE and arch in ARCHES and roles in ROLES and layers, f"{owner} is of no known kind")
         need(re.fullmatch(NAME["version"], version), f"{owner} has no version")
         notes = {"dev.qiji.name": name, "dev.qiji.roles": roles, "dev.qiji.version": version}
-        return (name, ARCHES.index(arch)), describe(MANIFEST, manifest(kind, layers, None, notes), kind, arch, notes)
+        written = describe(MANIFEST, manifest(kind, layers, None, notes), kind, arch, notes)
+        self.subjects[name, arch] = descriptor(MANIFEST, written["digest"], written["size"])
+        return (name, ARCHES.index(arch)), written
+
+    def materials(self, name, arch, layers):
+        """A bill of materials, which hangs on an image or a package that was read before it."""
+        need((name, arch) in self.subjects, f"a bill of materials is about {name} ({arch}), which is not there")
+        need(len(layers) == 1 and layers[0]["mediaType"] == SPDX and layers[0]["size"] <= 16 * MIB, f"the bill of materials of {name} is of no known kind")
+        layers[0]["annotations"], notes = {TITLE: "sbom.spdx.json"}, {"dev.qiji.name": name}
+        written = describe(MANIFEST, manifest(SPDX, layers, self.subjects[name, arch], notes), SPDX, arch, notes)
+        return ("/" not in name, name, ARCHES.index(arch)), written
 
     def read(self):
         """The root, its contents, and the envelope, with every document held to its one form."""
@@ -170,13 +184,14 @@ class Reader:
             raise NotABundle("it is a bundle of another format")
         images = [self.images(entry) for entry in root["manifests"] if "artifactType" not in entry]
         artifacts = [self.artifact(entry) for entry in root["manifests"] if "artifactType" in entry]
-        packages, documents = ([(key, one) for key, one in artifacts if one["artifactType"] == kind] for kind in (PACKAGE, DOCUMENT))
-        for keys in [sum((keys for keys, _ in images), []), [key for key, _ in packages], [key for key, _ in documents]]:
+        kinds = ([(key, one) for key, one in artifacts if one["artifactType"] == kind] for kind in (PACKAGE, DOCUMENT, SPDX))
+        packages, documents, materials = kinds
+        for keys in [sum((keys for keys, _ in images), []), *([key for key, _ in some] for some in (packages, documents, materials))]:
             need(keys == sorted(set(keys)), "the root is out of order, or names something twice")
         for key, rule in [("name", "bundle"), ("version", "version"), ("edition", "bundle")]:
             need(re.fullmatch(NAME[rule], notes.get("dev.qiji." + key, "x")), f"the {key} breaks the rules")
         known = ("dev.qiji.edition", "dev.qiji.format", "dev.qiji.name", "dev.qiji.version")
-        again = index([one for _, one in images + packages + documents], BUNDLE, {key: notes[key] for key in known if key in notes})
+        again = index([one for _, one in images + packages + documents + materials], BUNDLE, {key: notes[key] for key in known if key in notes})
         need(describe(INDEX, again, BUNDLE) == top[0], "the root is not in its one form")
         signature = self.document(top[1], "the signature")
         envelope_bytes = self.content(self.use(signature["layers"][0], "the signature"))

@@ -5,7 +5,7 @@ use qiji_blueprint::reference;
 fn is_printed(page: &str, printed: &str) {
     let path = format!("{}/../docs/{page}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("QIJI_BLESS").is_some() {
-        fs_err::write(&path, printed).unwrap();
+        fs_err::write(&path, printed).expect("the page can be written");
     }
     let written = fs_err::read_to_string(&path).unwrap_or_default();
     assert!(

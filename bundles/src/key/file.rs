@@ -60,8 +60,8 @@ impl SigningKey {
     }
 }
 
-/// Most bytes of memory that scrypt may take: 16 times what keys of our own take.
-const MAX_MEMORY: u64 = 256 << 20;
+/// Most bytes of memory that scrypt may take: 8 times what keys of our own take.
+const MAX_MEMORY: u64 = 128 << 20;
 /// Most rounds of PBKDF2.
 const MAX_ROUNDS: u32 = 10_000_000;
 
