@@ -55,7 +55,7 @@ fn versions_licences_files_and_documents_are_told() {
     newer.part.version = "1.36.4".to_owned();
     newer.parts[0].version = "v1.36.4".to_owned();
     newer.parts[0].licence = Some("MIT".to_owned());
-    spec.sboms = vec![Description::of_package(&spec.packages[0], vec![newer])]
+    spec.sboms = [Description::of_package(&spec.packages[0], vec![newer])]
         .iter()
         .map(|one| (one.subject.clone(), one.to_spdx()))
         .collect();

@@ -16,10 +16,10 @@ use serde_json::Value;
 use crate::{Product, Run};
 
 /// Nothing where the files are equal, otherwise the reason in words.
-pub fn difference(product: &Product, left: &Path, right: &Path) -> Result<Option<String>> {
+pub fn difference(product: &Product, trust: &Path, left: &Path, right: &Path) -> Result<Option<String>> {
     let Some(offset) = first_byte(left, right)? else { return Ok(None) };
     let place = format!("the files differ from byte {offset}");
-    let (ours, theirs) = (artifacts(product, left)?, artifacts(product, right)?);
+    let (ours, theirs) = (artifacts(product, trust, left)?, artifacts(product, trust, right)?);
     for (one, other) in ours.iter().zip(&theirs) {
         if one.name != other.name {
             return Ok(Some(format!("{place}: one has {}, the other {}", one.name, other.name)));
@@ -58,8 +58,10 @@ struct Artifact {
     layers: Vec<String>,
 }
 
-fn artifacts(product: &Product, bundle: &Path) -> Result<Vec<Artifact>> {
-    let answer = Run::of(Command::new(product.qiji()).arg("inspect").arg(bundle).arg("--json"))?.expect(0)?;
+fn artifacts(product: &Product, trust: &Path, bundle: &Path) -> Result<Vec<Artifact>> {
+    let mut inspect = Command::new(product.qiji());
+    inspect.arg("inspect").arg(bundle).arg("--trust").arg(trust).arg("--json");
+    let answer = Run::of(&mut inspect)?.expect(0)?;
     let content: Value = serde_json::from_str(&answer.stdout)?;
     let list = |kind: &str| content[kind].as_array().cloned().unwrap_or_default().into_iter();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

@@ -75,7 +75,7 @@ impl Victim {
             clean_first: Vec::new(),
             timeout_s: 600,
         };
-        let deadline = Instant::now() + Duration::from_secs(600);
+        let deadline = Instant::now() + Duration::from_mins(10);
         let task = Task { host: &self.host, log: &|_| {}, cancelled: &AtomicBool::new(false), deadline };
         deeds::apply(task, &step, &BTreeMap::new()).map(|_| self.path("host/opt/qiji/tools"))
     }

@@ -32,15 +32,15 @@ pub(crate) fn story() -> Result<()> {
         dynamic.context("QIJI_DYNAMIC does not name a dynamic qiji: run `cargo xtask test --all`")?;
     let right = other.build(&product, &keys, &dynamic, OTHERWISE)?;
     let size = fs::metadata(&left)?.len();
-    if let Some(cause) = difference(&product, &left, &right)? {
+    if let Some(cause) = difference(&product, &keys.trust, &left, &right)? {
         anyhow::bail!("two builds of one site are not the same bytes: {cause}");
     }
     println!("two builds of {size} bytes that have nothing in common are the same");
-    proves_itself(&product, &left)
+    proves_itself(&product, &keys.trust, &left)
 }
 
 /// A comparison that cannot fail would be none: with one byte changed, it names the place.
-fn proves_itself(product: &Product, bundle: &Path) -> Result<()> {
+fn proves_itself(product: &Product, trust: &Path, bundle: &Path) -> Result<()> {
     let changed = bundle.with_extension("changed");
     let mut bytes = fs::read(bundle)?;
     let last = bytes.len() - 1;
@@ -50,7 +50,7 @@ fn proves_itself(product: &Product, bundle: &Path) -> Result<()> {
     ensure!(compared.status == Some(1), "cmp sees no difference: {compared}");
     let found = qiji_scenarios::first_byte(bundle, &changed)?;
     ensure!(found == Some(last as u64), "the changed byte {last} was not found, but {found:?}");
-    ensure!(difference(product, bundle, bundle)?.is_none(), "a file differs from itself");
+    ensure!(difference(product, trust, bundle, bundle)?.is_none(), "a file differs from itself");
     Ok(())
 }
 
