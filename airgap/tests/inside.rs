@@ -133,13 +133,19 @@ fn an_image_is_looked_through_layer_by_layer() {
     let manifest =
         serde_json::json!({ "schemaVersion": 2, "config": descriptors[0], "layers": descriptors[1..] })
             .to_string();
-    let source = Source::Oci { reference: "example.org/app:1".to_owned() };
-    let found = bench.one(manifest.as_bytes(), vec![source]);
-    assert_eq!(found.part.kind, PartKind::Image);
-    assert_eq!(
-        told(&found),
-        ["debian base 12 -", "go-module a.b/c v1.2.3 -", "go-module stdlib 1.26.8 BSD-3-Clause"]
-    );
+    let sources = [
+        Source::Oci { reference: "example.org/app:1".to_owned() },
+        Source::Archive { path: "app.tar".to_owned(), image: None },
+        Source::Containerd { image: "example.org/app:1".to_owned(), namespace: "k8s.io".to_owned() },
+    ];
+    for source in sources {
+        let found = bench.one(manifest.as_bytes(), vec![source]);
+        assert_eq!(found.part.kind, PartKind::Image);
+        assert_eq!(
+            told(&found),
+            ["debian base 12 -", "go-module a.b/c v1.2.3 -", "go-module stdlib 1.26.8 BSD-3-Clause"]
+        );
+    }
 }
 
 #[test]

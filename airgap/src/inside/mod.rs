@@ -117,7 +117,7 @@ fn ingredient(artifact: &Artifact<Pinned>, found: Found) -> Ingredient {
 }
 
 fn found(store: &Store, artifact: &Artifact<Pinned>) -> io::Result<Found> {
-    let is_image = artifact.sources.iter().any(|source| matches!(source, Source::Oci { .. }));
+    let is_image = artifact.sources.iter().any(Source::gives_image);
     let key = key(&artifact.pin.digest, is_image)?;
     if let Some(found) = store.recall(&key) {
         return Ok(found);
