@@ -2,10 +2,10 @@
 
 use qiji_blueprint::Digest;
 use qiji_blueprint::lock::Pinned;
-use reqwest::header::{CONTENT_RANGE, ETAG, IF_RANGE, RANGE, WWW_AUTHENTICATE};
+use reqwest::header::{CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
 use reqwest::{Response, StatusCode};
 
-use super::{Http, retry, with_authorization};
+use super::{Http, challenge, retry, with_authorization};
 use crate::error::SourceError;
 use crate::progress::Meter;
 use crate::store::{Origin, Partial, Store};
@@ -164,9 +164,7 @@ fn accept(response: &Response, partial: &mut Partial, what: &Download<'_>) -> Re
         _ => {}
     }
     if status == StatusCode::UNAUTHORIZED {
-        let challenges = response.headers().get_all(WWW_AUTHENTICATE).iter();
-        let challenges: Vec<_> = challenges.filter_map(|value| value.to_str().ok()).collect();
-        return Err(SourceError::Login { url: url(), challenge: challenges.join(", ") }.into());
+        return Err(SourceError::Login { url: url(), challenge: challenge(response.headers()) }.into());
     }
     let error = Box::new(SourceError::Status { url: url(), status: status.as_u16() });
     let again = retry::put_off(status)

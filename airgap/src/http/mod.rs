@@ -19,7 +19,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -147,7 +147,7 @@ fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
 /// A small document as it came.
 pub(crate) struct Document {
     pub(crate) status: StatusCode,
-    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
@@ -160,6 +160,12 @@ impl Document {
             Err(SourceError::Status { url: url.to_owned(), status: self.status.as_u16() })
         }
     }
+}
+
+/// The login that an answer asks for; several are joined as one header may hold them (RFC 9110, section 11.6.1).
+pub(crate) fn challenge(headers: &HeaderMap) -> String {
+    let values = headers.get_all(WWW_AUTHENTICATE).iter();
+    values.filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(", ")
 }
 
 /// Parses an address and refuses plain HTTP to other machines.

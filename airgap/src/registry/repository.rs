@@ -5,7 +5,6 @@ use std::sync::Arc;
 use qiji_blueprint::Digest;
 use qiji_blueprint::lock::Pinned;
 use reqwest::StatusCode;
-use reqwest::header::WWW_AUTHENTICATE;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -13,7 +12,7 @@ use super::challenge::Challenge;
 use super::credentials::{Login, Secret};
 use super::{Answer, Place, Registries};
 use crate::error::SourceError;
-use crate::http::{Document, Download, Http, checked, is_loopback};
+use crate::http::{Document, Download, Http, challenge, checked, is_loopback};
 use crate::progress::Meter;
 use crate::store::Store;
 
@@ -83,9 +82,7 @@ impl<'a> Repository<'a> {
         if first.status != StatusCode::UNAUTHORIZED {
             return Ok(first);
         }
-        let headers = first.headers.get_all(WWW_AUTHENTICATE).iter();
-        let challenges: Vec<_> = headers.filter_map(|value| value.to_str().ok()).collect();
-        match self.renew(shown.as_ref(), &challenges.join(", "), url).await? {
+        match self.renew(shown.as_ref(), &challenge(&first.headers), url).await? {
             Some(fresh) => self.http.document(url, accept, Some(fresh.reveal())).await,
             None => Ok(first),
         }
