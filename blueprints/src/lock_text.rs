@@ -12,8 +12,8 @@ use crate::lock::{
     Artifact, Image, ImageContent, Layer, LayerEntry, Lock, Package, PackageContent, Pinned, Source,
 };
 use crate::recipe::{
-    self, ARCHITECTURES, ARCHIVE, CONTAINERD, DEBIAN, FOLDER_SOURCE, GO, HTTPS, IMAGE_CHILDREN,
-    LAYER_CHILDREN, OCI, PACKAGE_CHILDREN, argument, child, first, property, required, role_name, word,
+    self, ARCHITECTURES, IMAGE_CHILDREN, LAYER_CHILDREN, PACKAGE_CHILDREN, argument, child, first, property,
+    required, role_name, with_sources, word,
 };
 use crate::site::{Arch, Role};
 use crate::typed::{self, Entry, Kind, Times, Word};
@@ -44,16 +44,7 @@ static ARTIFACT: Word = Word {
         required("arch", Kind::Choice(ARCHITECTURES), "its architecture"),
         required("version", Kind::Text, "upstream version"),
     ],
-    children: &[
-        child(&PIN, Times::Once),
-        child(&GO, Times::Any),
-        child(&DEBIAN, Times::Any),
-        child(&OCI, Times::Any),
-        child(&HTTPS, Times::Any),
-        child(&FOLDER_SOURCE, Times::Any),
-        child(&ARCHIVE, Times::Any),
-        child(&CONTAINERD, Times::Any),
-    ],
+    children: &with_sources(child(&PIN, Times::Once)),
     ..word("artifact", "One file, its digest and its sources.")
 };
 

@@ -100,7 +100,7 @@ pub(crate) static CONTAINERD: Word = Word {
 const NAMESPACE: &str = "k8s.io";
 
 /// Sources of an artifact.
-pub(crate) static SOURCE_CHILDREN: &[Child] = &[
+const SOURCES: [Child; 7] = [
     child(&GO, Times::Any),
     child(&DEBIAN, Times::Any),
     child(&OCI, Times::Any),
@@ -109,6 +109,18 @@ pub(crate) static SOURCE_CHILDREN: &[Child] = &[
     child(&ARCHIVE, Times::Any),
     child(&CONTAINERD, Times::Any),
 ];
+pub(crate) static SOURCE_CHILDREN: &[Child] = &SOURCES;
+
+/// What a lock has of an artifact: one word more, and the sources.
+pub(crate) const fn with_sources(first: Child) -> [Child; SOURCES.len() + 1] {
+    let mut children = [first; SOURCES.len() + 1];
+    let mut at = 0;
+    while at < SOURCES.len() {
+        children[at + 1] = SOURCES[at];
+        at += 1;
+    }
+    children
+}
 
 static FILE_ENTRY: Word = Word {
     arguments: &[argument("path", Kind::Text, "path in the layer")],

@@ -108,7 +108,7 @@ pub(crate) enum Times {
 }
 
 /// A word that may stand in the block of another.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Child {
     pub(crate) word: &'static Word,
     pub(crate) times: Times,
