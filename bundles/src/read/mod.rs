@@ -144,8 +144,7 @@ impl Untrusted {
 
     /// Opens a blob as a source of bytes that somebody else compares with their digest.
     pub(crate) fn open_blob(&self, digest: &Digest) -> Option<BlobRange> {
-        let extent = self.bundle.members.blobs.get(digest).copied()?;
-        Some(BlobRange::new(Arc::clone(&self.bundle.medium), extent, 0))
+        self.bundle.range(digest, 0)
     }
 
     pub(crate) fn contents(&self) -> &Contents {
@@ -205,8 +204,8 @@ impl Whole {
 /// The bytes of a file that is whole; the writer compares each blob with its digest once more.
 impl BlobSource for Whole {
     fn open(&self, digest: &Digest) -> io::Result<Box<dyn io::Read + '_>> {
-        let extent = self.bundle.members.blobs.get(digest).copied().ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(BlobRange::new(Arc::clone(&self.bundle.medium), extent, 0)))
+        let range = self.bundle.range(digest, 0).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(range))
     }
 }
 
@@ -297,17 +296,12 @@ impl Verified {
 
     /// Opens a blob; its bytes are hashed again while they are read.
     pub fn blob(&self, digest: &Digest) -> Result<VerifyingReader, VerifyError> {
-        let range = self.open_blob_at(digest, 0)?;
-        let owner = self.owner(digest).cloned().unwrap_or(Owner::Root);
-        Ok(VerifyingReader::new(range, *digest, owner, self.bundle.path.clone()))
+        self.bundle.blob(digest)
     }
 
     /// Opens a blob at an offset, for transfer in pieces. What it gives is not hashed again.
     pub fn open_blob_at(&self, digest: &Digest, offset: u64) -> Result<BlobRange, VerifyError> {
-        let extent = self.bundle.members.blobs.get(digest).copied();
-        let missing = || Fault::Missing { digest: *digest, owner: Owner::Root };
-        let extent = extent.ok_or_else(missing).map_err(VerifyError::at(&self.bundle.path))?;
-        Ok(BlobRange::new(Arc::clone(&self.bundle.medium), extent, offset))
+        self.bundle.range_that_is_there(digest, offset)
     }
 
     /// Bytes of a blob, if it is in the bundle.
@@ -346,6 +340,24 @@ fn explain(volumes: Option<&VolumeSet>, fault: Fault, progress: &mut dyn FnMut(P
 }
 
 impl Bundle {
+    /// The bytes of a blob from an offset on, if it is in the bundle.
+    fn range(&self, digest: &Digest, offset: u64) -> Option<BlobRange> {
+        let extent = self.members.blobs.get(digest).copied()?;
+        Some(BlobRange::new(Arc::clone(&self.medium), extent, offset))
+    }
+
+    fn range_that_is_there(&self, digest: &Digest, offset: u64) -> Result<BlobRange, VerifyError> {
+        let missing = || Fault::Missing { digest: *digest, owner: Owner::Root };
+        self.range(digest, offset).ok_or_else(missing).map_err(VerifyError::at(&self.path))
+    }
+
+    /// Opens a blob; its bytes are hashed again while they are read.
+    fn blob(&self, digest: &Digest) -> Result<VerifyingReader, VerifyError> {
+        let range = self.range_that_is_there(digest, 0)?;
+        let owner = self.parsed.owners.get(digest).cloned().unwrap_or(Owner::Root);
+        Ok(VerifyingReader::new(range, *digest, owner, self.path.clone()))
+    }
+
     fn failed(&self, error: io::Error) -> VerifyError {
         match error.downcast::<VerifyError>() {
             Ok(error) => error,

@@ -1,15 +1,14 @@
 //! A bundle as one side of a comparison: a verified one, or one that only claims what it holds. What it gives can be shown, and not be acted upon.
 
 use std::io;
-use std::sync::Arc;
 
 use qiji_blueprint::Digest;
 
-use super::blob::{BlobRange, VerifyingReader};
+use super::blob::VerifyingReader;
 use super::{Bundle, Untrusted, Verified};
-use crate::contents::{Owner, PackageEntry};
+use crate::contents::PackageEntry;
 use crate::diff::Holdings;
-use crate::error::{Fault, VerifyError};
+use crate::error::VerifyError;
 
 /// One side.
 #[derive(Debug, Clone, Copy)]
@@ -47,12 +46,7 @@ impl<'a> Side<'a> {
     }
 
     pub(crate) fn blob(self, digest: &Digest) -> Result<VerifyingReader, VerifyError> {
-        let owner = self.bundle.parsed.owners.get(digest).cloned().unwrap_or(Owner::Root);
-        let missing = || Fault::Missing { digest: *digest, owner: owner.clone() };
-        let extent = self.bundle.members.blobs.get(digest).copied().ok_or_else(missing);
-        let extent = extent.map_err(VerifyError::at(&self.bundle.path))?;
-        let range = BlobRange::new(Arc::clone(&self.bundle.medium), extent, 0);
-        Ok(VerifyingReader::new(range, *digest, owner, self.bundle.path.clone()))
+        self.bundle.blob(digest)
     }
 
     pub(crate) fn failed(self, error: io::Error) -> VerifyError {
