@@ -5,12 +5,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use qiji_blueprint::Digest;
 use qiji_blueprint::site::Site;
 use qiji_bundle::{HeldBlob, Inventory};
-use qiji_engine::remote::{SshConnector, SshOptions};
+use qiji_engine::remote::SshConnector;
 use qiji_engine::{Fleet, FleetOptions};
 
 use crate::artifacts::runtime;
@@ -18,9 +17,6 @@ use crate::failure::{Failure, Kind};
 use crate::folders::StateArgs;
 use crate::inputs::{self, AccessArgs};
 use crate::secrets::Asked;
-
-/// Time for reaching a host and logging in.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Hosts that are asked.
 #[derive(Debug, clap::Args)]
@@ -45,11 +41,7 @@ impl HostsArgs {
     pub(crate) fn open(&self) -> Result<Option<Hosts>, Failure> {
         let Some(path) = &self.site else { return Ok(None) };
         let site = self.access.apply(inputs::site_file(path)?.0.site);
-        let options = SshOptions {
-            known_hosts: self.state.folder().join("known_hosts"),
-            accept_new: self.access.accept_host_keys,
-            timeout: CONNECT_TIMEOUT,
-        };
+        let options = self.access.ssh(&self.state.folder());
         let connector = SshConnector::to_agents_there(&site, Arc::new(Asked::default()), options);
         let fleet = Fleet::new(Arc::new(connector), FleetOptions::default());
         Ok(Some(Hosts { site, fleet }))

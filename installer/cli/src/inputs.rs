@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use fs_err as fs;
@@ -9,6 +10,7 @@ use qiji_blueprint::site::{Access, AccessMethod, Site, Sudo};
 use qiji_blueprint::{Catalogue, Checked, Faults};
 use qiji_bundle::{Progress, TrustedKeys, Untrusted, Verified, VerifyError};
 use qiji_engine::SiteState;
+use qiji_engine::remote::SshOptions;
 
 use crate::failure::{Classify, Failure, Kind};
 use crate::memory::Memory;
@@ -16,6 +18,8 @@ use crate::screen::size;
 use crate::trust::{self, TrustArgs};
 use crate::volumes;
 
+/// Time for reaching a host and logging in.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Name of the document in a bundle that is the resolved site, as JSON.
 pub(crate) const SITE_DOCUMENT: &str = "site.json";
 /// Name of the document that is the site file as it was written.
@@ -137,10 +141,16 @@ pub(crate) struct AccessArgs {
     password_file: Option<PathBuf>,
     /// Accept host keys that were never seen, and keep them; one that changed is still refused
     #[arg(long)]
-    pub(crate) accept_host_keys: bool,
+    accept_host_keys: bool,
 }
 
 impl AccessArgs {
+    /// How hosts are connected, with the host keys that are kept below the state folder.
+    pub(crate) fn ssh(&self, state: &Path) -> SshOptions {
+        let known_hosts = state.join("known_hosts");
+        SshOptions { known_hosts, accept_new: self.accept_host_keys, timeout: CONNECT_TIMEOUT }
+    }
+
     /// The site with these ways to log in.
     pub(crate) fn apply(&self, mut site: Site) -> Site {
         site.nodes.iter_mut().for_each(|node| self.apply_to(&mut node.access));

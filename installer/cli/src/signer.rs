@@ -47,6 +47,39 @@ impl SignersArgs {
     }
 }
 
+/// The keys that a new bundle is signed with, or the word that it is not signed yet.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SigningArgs {
+    #[command(flatten)]
+    signers: SignersArgs,
+    /// Do not sign it: keys are on another machine, see `qiji sign`
+    #[arg(long, conflicts_with = "keys")]
+    unsigned: bool,
+}
+
+impl SigningArgs {
+    /// Opens the keys for what is called `what`; none where it was said so.
+    pub(crate) fn load(&self, what: &str) -> Result<Vec<SigningKey>, Failure> {
+        if self.signers.is_empty() && !self.unsigned {
+            let failure = Failure::new(Kind::Input, format!("nothing says how the {what} is to be signed"));
+            return Err(
+                failure.hint("name a key with --key, or say --unsigned and sign it later with `qiji sign`")
+            );
+        }
+        self.signers.load()
+    }
+}
+
+/// Says by which keys something was signed.
+pub(crate) fn tell(keys: &[&SigningKey]) {
+    for key in keys {
+        println!("signed by {} ({})", key.public().id(), key.public().kind());
+    }
+    if keys.is_empty() {
+        println!("not signed yet: see `qiji sign`");
+    }
+}
+
 fn open(key: &Path, passphrase_file: Option<&Path>) -> Result<SigningKey, Failure> {
     let text = passphrase::of(passphrase_file, &key.display().to_string())?;
     let passphrase = Passphrase::new(text.to_string()).input()?;

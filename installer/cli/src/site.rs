@@ -9,13 +9,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::future::join_all;
 use qiji_blueprint::Catalogue;
 use qiji_blueprint::site::{Arch, Site};
 use qiji_bundle::{Blob, Delta, RAW_FILE, Verified};
-use qiji_engine::remote::{BundleBlobs, SshConnector, SshOptions};
+use qiji_engine::remote::{BundleBlobs, SshConnector};
 use qiji_engine::{Engine, Fleet, FleetOptions, StepFailure};
 use qiji_plan::{
     Answer, BlobRef, ChipNeeds, Facts, Finding, HostImage, HostPackage, Inventory, Measure, Severity,
@@ -27,9 +27,6 @@ use crate::folders::StateArgs;
 use crate::inputs::{self, AccessArgs, BundleArgs};
 use crate::memory::Memory;
 use crate::secrets::Asked;
-
-/// Time for reaching a host and logging in.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What every verb on site is given.
 #[derive(Debug, clap::Args)]
@@ -90,11 +87,7 @@ impl SiteArgs {
             let text = format!("the bundle is named {} and holds site {}", bundle.name(), site.name);
             return Err(Failure::new(Kind::Input, text).hint("build it with `qiji build`"));
         }
-        let options = SshOptions {
-            known_hosts: state.join("known_hosts"),
-            accept_new: self.access.accept_host_keys,
-            timeout: CONNECT_TIMEOUT,
-        };
+        let options = self.access.ssh(&state);
         let connector = Arc::new(SshConnector::new(&site, &bundle, Arc::new(Asked::default()), options));
         let fleet = Arc::new(Fleet::new(Arc::clone(&connector) as _, FleetOptions::default()));
         Ok(OnSite { site, bundle, memory, state, connector, fleet })

@@ -24,7 +24,7 @@ use crate::folders::StoreArgs;
 use crate::inputs::{self, LOCK_DOCUMENT, Meter, SITE_DOCUMENT, SITE_FILE_DOCUMENT};
 use crate::materials::{self, Materials};
 use crate::screen::size;
-use crate::signer::SignersArgs;
+use crate::signer::{self, SigningArgs};
 use crate::verbs::delta::AgainstArgs;
 use crate::verbs::{self, delta, lock, sign};
 use crate::volumes::{self, ParityArgs};
@@ -50,10 +50,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
     #[command(flatten)]
-    signers: SignersArgs,
-    /// Do not sign it: keys are on another machine, see `qiji sign`
-    #[arg(long, conflicts_with = "keys")]
-    unsigned: bool,
+    signing: SigningArgs,
     /// Channel that it is released to; the sites' policies may allow some only
     #[arg(long, value_name = "NAME", default_value = CHANNEL)]
     channel: String,
@@ -70,13 +67,7 @@ pub(crate) struct Args {
 
 /// Builds the bundle.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    if args.signers.is_empty() && !args.unsigned {
-        let failure = Failure::new(Kind::Input, "nothing says how the bundle is to be signed");
-        return Err(
-            failure.hint("name a key with --key, or say --unsigned and sign it later with `qiji sign`")
-        );
-    }
-    let keys = args.signers.load()?;
+    let keys = args.signing.load("bundle")?;
     let lock = args.lock.clone().unwrap_or_else(|| inputs::lock_path(&args.site));
     let order = Order {
         site: &args.site,
@@ -154,12 +145,7 @@ pub(crate) fn build(order: &Order<'_>, keys: &[SigningKey]) -> Result<(), Failur
         None => write_whole(&spec, &source, &signers, order.output)?,
     }
     println!("{}", materials::summary(&descriptions));
-    for key in keys {
-        println!("signed by {} ({})", key.public().id(), key.public().kind());
-    }
-    if keys.is_empty() {
-        println!("not signed yet: see `qiji sign`");
-    }
+    signer::tell(&signers);
     Ok(())
 }
 

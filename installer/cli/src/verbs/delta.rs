@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use qiji_bundle::{Against, BlobSource, DeltaError, Inventory, SigningKey, WrittenDelta, delta_of};
 
 use crate::base::{BaseArgs, refused};
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 use crate::inputs::{self, Meter};
 use crate::screen::size;
-use crate::signer::SignersArgs;
+use crate::signer::{self, SigningArgs};
 use crate::verbs::inventory;
 
 /// Against what a delta is made.
@@ -46,21 +46,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
-    signers: SignersArgs,
-    /// Do not sign it: keys are on another machine, see `qiji sign`
-    #[arg(long, conflicts_with = "keys")]
-    unsigned: bool,
+    signing: SigningArgs,
 }
 
 /// Makes the delta.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    if args.signers.is_empty() && !args.unsigned {
-        let failure = Failure::new(Kind::Input, "nothing says how the delta is to be signed");
-        return Err(
-            failure.hint("name a key with --key, or say --unsigned and sign it later with `qiji sign`")
-        );
-    }
-    let keys = args.signers.load()?;
+    let keys = args.signing.load("delta")?;
     let keys: Vec<&SigningKey> = keys.iter().collect();
     let inventory = inventory::read(&args.against)?;
     let old = args.how.base.open()?;
@@ -76,12 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let written = written.map_err(refused)?;
     drop(meter);
     tell(&args.output, &written);
-    for key in &keys {
-        println!("signed by {} ({})", key.public().id(), key.public().kind());
-    }
-    if keys.is_empty() {
-        println!("not signed yet: see `qiji sign`");
-    }
+    signer::tell(&keys);
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use qiji_bundle::{SigningKey, WriteError};
 
 use crate::failure::{Classify, Failure, Kind};
 use crate::inputs::{self, Meter};
-use crate::signer::SignersArgs;
+use crate::signer::{self, SignersArgs};
 use crate::trust;
 
 /// Arguments of `qiji sign`.
@@ -36,9 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     } else {
         sign_bundle(&args.file, &keys, output)?;
     }
-    for key in keys {
-        println!("signed by {} ({})", key.public().id(), key.public().kind());
-    }
+    signer::tell(&keys);
     Ok(())
 }
 
