@@ -83,7 +83,8 @@ fn artifacts(product: &Product, trust: &Path, bundle: &Path) -> Result<Vec<Artif
     Ok(layered.chain(documents).collect())
 }
 
-fn blob(bundle: &Path, digest: &str) -> Result<Vec<u8>> {
+/// The bytes of a blob, taken out by `tar`.
+pub fn blob(bundle: &Path, digest: &str) -> Result<Vec<u8>> {
     let name = format!("blobs/sha256/{}", digest.trim_start_matches("sha256:"));
     let output = Command::new("tar").arg("-xOf").arg(bundle).arg(name).output()?;
     ensure!(output.status.success(), "tar: {}", String::from_utf8_lossy(&output.stderr));

@@ -12,6 +12,6 @@ mod field;
 mod product;
 
 pub use bundle::Bundle;
-pub use difference::{difference, first_byte};
+pub use difference::{blob, difference, first_byte};
 pub use field::{Field, quickstart_hosts};
 pub use product::{Product, Run};

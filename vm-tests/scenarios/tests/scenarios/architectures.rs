@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use fs_err as fs;
-use qiji_scenarios::{Bundle, Product, Run};
+use qiji_scenarios::{Bundle, Product, Run, blob};
 use serde_json::Value;
 
 /// Hosts of both roles for each architecture, so that nothing is left out for any.
@@ -147,7 +147,7 @@ fn start_all(content: &Value, bundle: &Path, arch: &str, emulator: &str, root: &
     }
     for (digest, name) in &files {
         let path = root.join(name);
-        fs::write(&path, member(bundle, digest)?)?;
+        fs::write(&path, blob(bundle, digest)?)?;
         fs::set_permissions(&path, fs::metadata(root)?.permissions())?;
     }
     let mut programs = Vec::new();
@@ -159,22 +159,15 @@ fn start_all(content: &Value, bundle: &Path, arch: &str, emulator: &str, root: &
     Ok(programs.len())
 }
 
-fn member(bundle: &Path, digest: &str) -> Result<Vec<u8>> {
-    let name = format!("blobs/sha256/{}", digest.trim_start_matches("sha256:"));
-    let output = Command::new("tar").arg("-xOf").arg(bundle).arg(name).output()?;
-    ensure!(output.status.success(), "tar: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(output.stdout)
-}
-
 /// Unpacks a layer. Several images have the same folders and links, which is no fault.
 fn unpack(bundle: &Path, digest: &str, root: &Path) -> Result<()> {
-    let blob = member(bundle, digest)?;
+    let layer = blob(bundle, digest)?;
     let mut tar = Command::new("tar")
         .args(["--zstd", "-xf", "-", "--keep-directory-symlink", "-C"])
         .arg(root)
         .stdin(Stdio::piped())
         .spawn()?;
-    tar.stdin.take().context("tar takes nothing")?.write_all(&blob)?;
+    tar.stdin.take().context("tar takes nothing")?.write_all(&layer)?;
     ensure!(tar.wait()?.success(), "layer {digest} cannot be unpacked");
     Ok(())
 }
