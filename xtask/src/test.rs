@@ -66,11 +66,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         whole &= lines(&mut with_cosign()?, |line| tally.read(line))?;
     }
     demo::build_product()?;
-    if options.all {
-        cross::ready()?;
-        setup::packages(&[], &[(FAKETIME, "libfaketime"), ("/usr/share/i18n/locales/tr_TR", "locales")])?;
-        run_program(cargo().args(["build", "--quiet", "--package", "qiji"]))?;
-    }
     whole &= lines(&mut scenarios(options)?, |line| tally.read(line))?;
     println!("\n{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.ignored);
     if whole && tally.failed == 0 && tally.passed > 0 { Ok(()) } else { bail!("tests failed") }
@@ -100,14 +95,42 @@ fn scenarios(options: &Options) -> Result<Command> {
     command.args(["test", "--package", "qiji-scenarios", "--test", "scenarios", "--"]);
     command.arg("--test-threads=1").env("QIJI_PRODUCT", places::product());
     if options.all {
-        command
-            .arg("--include-ignored")
-            .env("QIJI_ARTIFACTS", cross::artifacts())
-            .env("PATH", cross::path()?);
-        command.env("QIJI_DYNAMIC", places::target().join("debug/qiji"));
+        command.arg("--include-ignored");
+        let wanted = |name: &str| options.scenario.as_ref().is_none_or(|text| name.contains(text));
+        for (_, prepare) in NEEDS.iter().filter(|(name, _)| wanted(name)) {
+            prepare(&mut command)?;
+        }
     }
     command.args(&options.scenario);
     Ok(command)
+}
+
+/// Makes what one scenario needs, and tells it to the scenarios' program.
+type Prepare = fn(&mut Command) -> Result<()>;
+
+/// Scenarios that need more than the product.
+const NEEDS: [(&str, Prepare); 3] = [
+    ("every_program_of_every_architecture_starts", architectures),
+    ("two_builds_that_have_nothing_in_common_are_the_same_bytes", otherwise_linked),
+    ("spdx_tools_take_the_documents", spdx_tools),
+];
+
+fn architectures(command: &mut Command) -> Result<()> {
+    cross::ready()?;
+    command.env("QIJI_ARTIFACTS", cross::artifacts()).env("PATH", cross::path()?);
+    Ok(())
+}
+
+fn otherwise_linked(command: &mut Command) -> Result<()> {
+    setup::packages(&[], &[(FAKETIME, "libfaketime"), ("/usr/share/i18n/locales/tr_TR", "locales")])?;
+    run_program(cargo().args(["build", "--quiet", "--package", "qiji"]))?;
+    command.env("QIJI_DYNAMIC", places::target().join("debug/qiji"));
+    Ok(())
+}
+
+fn spdx_tools(command: &mut Command) -> Result<()> {
+    command.env("QIJI_SPDX_TOOLS", setup::spdx_tools()?);
+    Ok(())
 }
 
 fn cargo() -> Command {

@@ -5,11 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use fs_err as fs;
 
 use super::{Arch, bin, folder, sysroot};
 use crate::run::quiet;
+use crate::setup;
 
 const WHEEL: &str = "ziglang==0.17.1";
 
@@ -21,16 +22,9 @@ pub(super) fn name(arch: &Arch) -> String {
 /// Installs Zig, and `zig-ar`; gives the program.
 pub(super) fn ready() -> Result<PathBuf> {
     let home = folder().join("zig");
-    let python = home.join("bin/python3");
-    if !python.exists() {
-        println!("installing {WHEEL} into {}", home.display());
-        fs::create_dir_all(folder())?;
-        let hint = "cannot install Zig; is the package python3-venv there?";
-        quiet(Command::new("python3").args(["-m", "venv"]).arg(&home)).context(hint)?;
-        quiet(Command::new(home.join("bin/pip")).args(["install", "--quiet", WHEEL])).context(hint)?;
-    }
+    setup::wheel(&home, WHEEL)?;
     let ask = "import ziglang, os; print(os.path.dirname(ziglang.__file__))";
-    let package = quiet(Command::new(python).args(["-c", ask]))?;
+    let package = quiet(Command::new(home.join("bin/python3")).args(["-c", ask]))?;
     let zig = Path::new(package.trim()).join("zig");
     fs::create_dir_all(bin())?;
     script("zig-ar", &format!("exec {} ar \"$@\"\n", zig.display()))?;
