@@ -4,13 +4,15 @@
 //! 2. Locks and builds anew from an empty store, and once more; with `--cold` from an empty Go build cache before (long).
 //! 3. Verifies the bundle by turns with openssl.
 //! 4. Packs from a warm store by turns with tar and zstd; writes and verifies a bundle of 4 GiB.
-//! 5. In each round, on fresh hosts: install, install again, reset, install once more; then the same cluster by hand.
+//! 5. Makes and applies deltas, from releases with other versions of Kubernetes among them.
+//! 6. In each round, on fresh hosts: install, install again, reset, install once more; then the same cluster by hand.
 //!
 //! It measures and judges nothing: a figure that misses its aim is a row like any other. A program that fails ends it, and so does a
 //! build that gives other bytes. `docs/benchmarks.md` says what is in each row.
 
 mod build;
 mod by_hand;
+mod delta;
 mod field;
 mod large;
 mod measure;
@@ -44,6 +46,8 @@ enum Part {
     Verify,
     /// A bundle of 4 GiB
     Large,
+    /// Deltas between releases; takes half an hour the first time
+    Delta,
     /// Installing, as against kubeadm by hand
     Install,
 }
@@ -104,6 +108,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if wanted(Part::Large) {
         rows.extend(large::large(&logs)?);
+    }
+    if wanted(Part::Delta) {
+        rows.extend(delta::delta(&made, &logs, &mut peaks)?);
     }
     if wanted(Part::Install) {
         rows.extend(install(&made, options.rounds, &logs, &mut peaks)?);
