@@ -4,6 +4,7 @@ mod access;
 mod architectures;
 mod install;
 mod killed;
+mod materials;
 mod refused;
 mod same_bytes;
 mod trust;
@@ -26,6 +27,7 @@ fn main() {
         trial("a_password_is_asked_for_once_and_in_peace", access::asked),
         trial("a_caller_may_log_in_in_another_way_than_the_site_says", access::overridden),
         trial("an_installation_killed_once_goes_on", killed::once),
+        trial("spdx_tools_take_the_documents", materials::spdx_tools_take_them).with_ignored_flag(true),
         trial("every_program_of_every_architecture_starts", architectures::story).with_ignored_flag(true),
         trial("two_builds_that_have_nothing_in_common_are_the_same_bytes", same_bytes::story)
             .with_ignored_flag(true),
