@@ -37,7 +37,7 @@ pub fn file_changes(from: Side<'_>, to: Side<'_>) -> Result<Vec<Change>, VerifyE
     Ok(changes)
 }
 
-type Files = BTreeMap<String, Item>;
+pub(super) type Files = BTreeMap<String, Item>;
 
 fn packages(side: Side<'_>) -> BTreeMap<(&str, Arch), &PackageEntry> {
     side.packages().map(|package| ((package.name.as_str(), package.arch), package)).collect()
@@ -50,13 +50,13 @@ fn compare((package, arch): (&str, Arch), old: &Files, new: &Files) -> Vec<Chang
         .map(|path| {
             let name = if path.is_empty() { package.to_owned() } else { format!("{package}/{path}") };
             let key = Key { sort: Sort::HostFile, name, arch: Some(arch), kind: None };
-            Change { key, from: old.get(path).cloned(), to: new.get(path).cloned() }
+            Change { key, from: old.get(path).cloned(), to: new.get(path).cloned(), hosts: Vec::new() }
         })
         .collect()
 }
 
 /// The files of a package by path; a package that is one file has it under the empty path.
-fn files(side: Side<'_>, package: &PackageEntry) -> Result<Files, VerifyError> {
+pub(super) fn files(side: Side<'_>, package: &PackageEntry) -> Result<Files, VerifyError> {
     let mut files = Files::new();
     for blob in &package.blobs {
         if blob.media_type == RAW_FILE {
@@ -94,7 +94,7 @@ fn layer(blob: &Blob, reader: impl Read, files: &mut Files) -> io::Result<()> {
 }
 
 /// A path that can be shown: what a terminal would obey is written out.
-fn plain(path: &str) -> String {
+pub(super) fn plain(path: &str) -> String {
     let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     path.chars().map(shown).collect()
 }
@@ -102,25 +102,17 @@ fn plain(path: &str) -> String {
 /// A file or a link; nothing for a folder.
 fn item(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<Item>> {
     if let Some(target) = entry.link_name()? {
-        return Ok(Some(Item {
-            note: format!("link to {}", plain(&target.to_string_lossy())),
-            ..Item::default()
-        }));
+        return Ok(Some(Item::link(&target.to_string_lossy())));
     }
     if !entry.header().entry_type().is_file() {
         return Ok(None);
     }
-    let note = format!("mode {:04o}", entry.header().mode()?);
+    let mode = entry.header().mode()?;
     let (mut hasher, mut size, mut buffer) = (Hasher::new(), 0, vec![0; BUFFER]);
     loop {
         let count = entry.read(&mut buffer)?;
         if count == 0 {
-            return Ok(Some(Item {
-                digest: Some(hasher.finish()),
-                size: Some(size),
-                note,
-                ..Item::default()
-            }));
+            return Ok(Some(Item::file(hasher.finish(), size, mode)));
         }
         hasher.update(&buffer[..count]);
         size += count as u64;

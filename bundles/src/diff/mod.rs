@@ -3,10 +3,12 @@
 //! 1. Each side is brought into [`Holdings`]: plain lists of images, packages, artifacts, parts and documents, each with version, licence, digest and size.
 //! 2. [`compare`] pairs them by name. What only one of the sides can know about is left out: a host does not know the licence of a crate.
 //! 3. [`file_changes`] looks into the layers of the packages that differ, and into no others.
+//! 4. [`host_changes`] compares a bundle with what hosts say they hold.
 //!
 //! A side that was not verified is compared just the same; [`Holdings::verified`] says so, and whoever shows the answer must.
 
 mod files;
+mod hosts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,6 +19,7 @@ use qiji_blueprint::site::Arch;
 use serde::Serialize;
 
 pub use self::files::file_changes;
+pub use self::hosts::{HostHoldings, host_changes};
 use crate::inspect::Inspection;
 use crate::sbom::Description;
 
@@ -87,6 +90,19 @@ pub struct Item {
     pub note: String,
 }
 
+impl Item {
+    /// A file of a host.
+    pub fn file(digest: Digest, size: u64, mode: u32) -> Self {
+        let note = format!("mode {:04o}", mode & 0o7777);
+        Self { digest: Some(digest), size: Some(size), note, ..Self::default() }
+    }
+
+    /// A symbolic link of a host.
+    pub fn link(target: &str) -> Self {
+        Self { note: format!("link to {}", files::plain(target)), ..Self::default() }
+    }
+}
+
 /// What one side holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Holdings {
@@ -123,7 +139,13 @@ pub struct Change {
     /// What it is; nothing where it is gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<Item>,
+    /// Hosts on which it is so, where hosts were asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
 }
+
+/// Hosts that are named one by one.
+const NAMED: usize = 4;
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -140,7 +162,12 @@ impl fmt::Display for Change {
         if let Some(arch) = self.key.arch {
             write!(f, " ({arch})")?;
         }
-        self.said(f)
+        self.said(f)?;
+        match self.hosts.as_slice() {
+            [] => Ok(()),
+            few if few.len() <= NAMED => write!(f, "  on {}", few.join(", ")),
+            many => write!(f, "  on {} and {} more", many[..NAMED].join(", "), many.len() - NAMED),
+        }
     }
 }
 
@@ -188,7 +215,12 @@ pub fn compare(from: &Holdings, to: &Holdings) -> Vec<Change> {
     let keys: BTreeSet<&Key> = from.items.keys().chain(to.items.keys()).filter(known).collect();
     let changes = keys.into_iter().filter_map(|key| {
         let (before, after) = (from.items.get(key), to.items.get(key));
-        (before != after).then(|| Change { key: key.clone(), from: before.cloned(), to: after.cloned() })
+        (before != after).then(|| Change {
+            key: key.clone(),
+            from: before.cloned(),
+            to: after.cloned(),
+            hosts: Vec::new(),
+        })
     });
     changes.collect()
 }

@@ -6,7 +6,7 @@ use qiji_blueprint::Digest;
 
 use super::blob::VerifyingReader;
 use super::{Bundle, Untrusted, Verified};
-use crate::contents::PackageEntry;
+use crate::contents::{ImageEntry, PackageEntry};
 use crate::diff::Holdings;
 use crate::error::VerifyError;
 
@@ -39,6 +39,10 @@ impl<'a> Side<'a> {
         let sboms = self.bundle.sboms().map_err(VerifyError::at(&self.bundle.path))?;
         let descriptions = sboms.iter().filter_map(|sbom| sbom.description.as_ref().ok());
         Ok(Holdings::of_bundle(&summary, descriptions))
+    }
+
+    pub(crate) fn images(self) -> impl Iterator<Item = &'a ImageEntry> {
+        self.bundle.parsed.contents.images.iter()
     }
 
     pub(crate) fn packages(self) -> impl Iterator<Item = &'a PackageEntry> {

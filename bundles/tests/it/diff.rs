@@ -1,7 +1,10 @@
 //! What differs between two bundles, verified or not.
 
+use std::collections::BTreeMap;
+
+use qiji_blueprint::Digest;
 use qiji_blueprint::site::{Arch, Role};
-use qiji_bundle::diff::{Change, Sort, compare, file_changes};
+use qiji_bundle::diff::{Change, HostHoldings, Item, Sort, compare, file_changes, host_changes};
 use qiji_bundle::sbom::Description;
 use qiji_bundle::{BundleSpec, PackageEntry, RAW_FILE, Untrusted};
 
@@ -102,4 +105,64 @@ fn a_layer_that_is_no_layer_is_told_with_the_bundle() {
     let (old, new) = (bench.verify(&bench.path("old.qiji")).unwrap(), bench.verify(&new).unwrap());
     let error = file_changes(old.side(), new.side()).unwrap_err();
     assert!(error.to_string().contains("new.qiji"), "{error}");
+}
+
+/// A host that holds just what the sample has for it.
+fn host(spec: &BundleSpec, role: Role) -> HostHoldings {
+    let images = spec.images.iter().filter(|image| image.arch == Arch::Amd64 && image.roles.contains(&role));
+    let file = Item::file(Digest::of(b"kubernetes"), 10, 0o755);
+    HostHoldings {
+        arch: Arch::Amd64,
+        role,
+        images: images.map(|image| (image.name.clone(), image.manifest.digest)).collect(),
+        files: [("kubernetes-1.36.3/kube".to_owned(), file)].into(),
+    }
+}
+
+#[test]
+fn what_hosts_hold_is_compared_one_by_one_and_told_together() {
+    let bench = Bench::new();
+    let (spec, store) = sample();
+    let bundle = bench.verify(&bench.write("a.qiji", &spec, &store).0).unwrap();
+    let mut hosts: BTreeMap<String, HostHoldings> =
+        (1..=6).map(|n| (format!("w{n}"), host(&spec, Role::Worker))).collect();
+    hosts.insert("cp1".to_owned(), host(&spec, Role::ControlPlane));
+    assert_eq!(host_changes(&hosts, bundle.side()).unwrap(), []);
+
+    let other = Digest::of(b"other");
+    hosts.get_mut("cp1").unwrap().images.clear();
+    hosts.get_mut("w1").unwrap().images =
+        [("qiji.local/kube-proxy:v1.36.1".to_owned(), other), ("qiji.local/old:1".to_owned(), other)].into();
+    hosts.get_mut("w2").unwrap().files = [
+        ("kubernetes-1.36.1/kube".to_owned(), Item::file(other, 9, 0o755)),
+        ("kubernetes-1.36.1/more".to_owned(), Item::link("/etc/\u{1b}[2J")),
+        ("runc-1.4.0/runc".to_owned(), Item::file(other, 9, 0o755)),
+    ]
+    .into();
+    for n in 1..=6 {
+        // A version that was left beside the bundle's own makes no difference.
+        let more = [(format!("kubernetes-1.36.{n}/kube"), Item::file(other, 9, 0o755))];
+        hosts.get_mut(&format!("w{n}")).unwrap().files.extend(more.into_iter().filter(|_| n > 3));
+        if n != 2 {
+            let file =
+                hosts.get_mut(&format!("w{n}")).unwrap().files.get_mut("kubernetes-1.36.3/kube").unwrap();
+            *file = Item::file(Digest::of(b"kubernetes"), 10, 0o700);
+        }
+    }
+    let mut changes = host_changes(&hosts, bundle.side()).unwrap();
+    changes.sort();
+    let told: Vec<String> =
+        changes.iter().map(|change| format!("{}: {change}", change.key.sort.plural())).collect();
+    let expected = [
+        "images: + qiji.local/etcd (amd64)  3.7.3-0  on cp1",
+        "images: + qiji.local/kube-proxy (amd64)  v1.36.3  on cp1",
+        "images: ~ qiji.local/kube-proxy (amd64)  v1.36.1 → v1.36.3  on w1",
+        "images: - qiji.local/old (amd64)  1  on w1",
+        "packages: ~ kubernetes (amd64)  1.36.1 → 1.36.3  on w2",
+        "packages: - runc (amd64)  1.4.0  on w2",
+        "hosts' files: ~ kubernetes/kube (amd64)  mode 0700 → mode 0755  on w1, w3, w4, w5 and 1 more",
+        "hosts' files: ~ kubernetes/kube (amd64)  9 B → 10 B  on w2",
+        "hosts' files: - kubernetes/more (amd64)  link to /etc/\\u{1b}[2J  on w2",
+    ];
+    assert_eq!(told, expected, "{told:#?}");
 }
