@@ -8,7 +8,7 @@ use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use qiji_plan::{BlobRef, Facts, Step};
+use qiji_plan::{BlobRef, Facts, FoundFile, FoundImage, Step};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
@@ -257,6 +257,27 @@ impl Client {
                 Reply::Held(more) => all.extend(more),
                 other => return Err(unexpected(&other)),
             }
+        }
+    }
+
+    /// Files and links of the packages that are unpacked on the host, in the order of their paths.
+    pub async fn files(&self) -> Result<Vec<FoundFile>, CallError> {
+        let mut all: Vec<FoundFile> = Vec::new();
+        loop {
+            let after = all.last().map(|file| file.path.clone());
+            match self.call(Request::Files { after }).await? {
+                Reply::Files(more) if more.is_empty() => return Ok(all),
+                Reply::Files(more) => all.extend(more),
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// Images that bundles brought into the host's containerd, in the order of their names.
+    pub async fn images(&self) -> Result<Vec<FoundImage>, CallError> {
+        match self.call(Request::Images).await? {
+            Reply::Images(images) => Ok(images),
+            other => Err(unexpected(&other)),
         }
     }
 

@@ -9,6 +9,7 @@ pub mod condition;
 pub mod deeds;
 pub mod facts;
 pub mod fault;
+pub mod found;
 pub mod host;
 pub mod journal;
 pub mod layer;

@@ -12,12 +12,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use qiji_blueprint::Digest;
-use qiji_plan::{BlobRef, Step};
+use qiji_plan::{BlobRef, FoundImage, Step, paths};
 use sha2::{Digest as _, Sha256};
 
 use crate::deeds;
 use crate::facts;
 use crate::fault::Fault;
+use crate::found;
 use crate::host::{Host, Task};
 use crate::root::Root;
 use crate::store::hash_into;
@@ -25,6 +26,8 @@ use crate::wire::{self, CHUNK, FromAgent, Hello, PROTOCOL, Reply, Request, SILEN
 
 /// Blobs in one answer; they fit a frame.
 const HELD_AT_ONCE: usize = 4096;
+/// Time for the list of images.
+const LIST_LIMIT: Duration = Duration::from_mins(1);
 
 /// What this agent says of itself.
 pub fn hello() -> Hello {
@@ -187,6 +190,8 @@ impl Agent {
             Request::ReadBlob { blob, offset } => {
                 self.host.store.piece(&blob, offset, CHUNK).map(|bytes| Reply::Piece(wire::Value(bytes)))
             }
+            Request::Files { after } => Ok(Reply::Files(found::files(&self.host.root, after.as_deref())?)),
+            Request::Images => self.images(cancelled).map(Reply::Images),
         }
     }
 
@@ -212,6 +217,11 @@ impl Agent {
         cancelled: &'a AtomicBool,
     ) -> Task<'a> {
         Task { host: &self.host, log, cancelled, deadline: Instant::now() + deeds::limit(step) }
+    }
+
+    fn images(&self, cancelled: &AtomicBool) -> Result<Vec<FoundImage>, Fault> {
+        let task = Task { host: &self.host, log: &|_| {}, cancelled, deadline: Instant::now() + LIST_LIMIT };
+        deeds::images::found(task, &paths::program("ctr"), paths::CONTAINERD_SOCKET)
     }
 
     fn apply(

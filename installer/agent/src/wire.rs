@@ -16,12 +16,12 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use qiji_blueprint::Digest;
-use qiji_plan::{BlobRef, Facts};
+use qiji_plan::{BlobRef, Facts, FoundFile, FoundImage};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Number of this protocol. Grows with every change that the other side would misread.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 /// Longest frame in bytes, without its length.
 pub const FRAME_LIMIT: usize = 1 << 20;
 /// Most bytes of a blob in one frame.
@@ -161,6 +161,13 @@ pub enum Request {
         /// First byte.
         offset: u64,
     },
+    /// What is unpacked on the host? In the order of paths, those after this one, as many as fit an answer.
+    Files {
+        /// The last one that is known.
+        after: Option<String>,
+    },
+    /// Which images did bundles bring into containerd?
+    Images,
 }
 
 /// A message from the agent.
@@ -217,6 +224,10 @@ pub enum Reply {
     Held(Vec<BlobRef>),
     /// To `ReadBlob`: [`CHUNK`] bytes, or those that are left.
     Piece(Value),
+    /// To `Files`: some files; none when there are no more.
+    Files(Vec<FoundFile>),
+    /// To `Images`.
+    Images(Vec<FoundImage>),
     /// To any: it could not be done.
     Failed(Failure),
 }

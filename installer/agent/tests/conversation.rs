@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use qiji_agent::{CallError, Client, Outcome};
 use qiji_blueprint::Digest;
-use qiji_plan::{Action, BlobRef, Condition, Content, Step, StepId};
+use qiji_plan::{Action, BlobRef, Condition, Content, Found, Step, StepId};
 use tokio::process::{Child, Command};
 
 fn start(root: &Path, die_at: Option<u64>) -> Child {
@@ -131,6 +131,38 @@ async fn what_a_host_holds_can_be_read_back() {
     }
     let missing = client.read_blob(blob(b"never there"), |_| Ok(())).await.unwrap_err();
     assert!(missing.to_string().contains("is not in the staging store"), "{missing}");
+}
+
+#[tokio::test]
+async fn what_is_unpacked_on_a_host_is_told() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let root = tempfile::tempdir().unwrap();
+    let (_child, client) = connect(root.path()).await;
+    assert_eq!(client.files().await.unwrap(), []);
+    let packages = root.path().join("opt/qiji/packages");
+    let bin = packages.join("etcd-3.7.3/bin");
+    fs_err::create_dir_all(&bin).unwrap();
+    // More than one answer holds, and content that differs.
+    for number in 0..3000 {
+        fs_err::write(bin.join(format!("{number:04}")), number.to_string()).unwrap();
+    }
+    fs_err::set_permissions(bin.join("0007"), std::fs::Permissions::from_mode(0o750)).unwrap();
+    symlink("bin/0007", packages.join("etcd-3.7.3/link")).unwrap();
+    symlink("/", packages.join("root")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(packages.join("socket")).unwrap();
+
+    let files = client.files().await.unwrap();
+    assert!(files.is_sorted_by_key(|file| &file.path));
+    let found: BTreeMap<&str, &Found> = files.iter().map(|file| (file.path.as_str(), &file.what)).collect();
+    assert_eq!((files.len(), found.len()), (3002, 3002));
+    let seven = Found::File { digest: Digest::of(b"7"), size: 1, mode: 0o750 };
+    assert_eq!(found["etcd-3.7.3/bin/0007"], &seven);
+    assert_eq!(found["etcd-3.7.3/link"], &Found::Link { target: "bin/0007".to_owned() });
+    // Links are told, not followed.
+    assert_eq!(found["root"], &Found::Link { target: "/".to_owned() });
+
+    let silent = client.images().await.unwrap_err();
+    assert!(silent.to_string().contains("containerd does not run"), "{silent}");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
 
 use futures::future::join_all;
-use qiji_plan::{BlobRef, Facts};
+use qiji_plan::{BlobRef, Facts, FoundFile, FoundImage};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{sleep, timeout};
 
@@ -88,6 +88,9 @@ struct LinkState {
     given_up: Option<StepFailure>,
 }
 
+/// What each host answered.
+pub type Answers<T> = BTreeMap<String, Result<T, StepFailure>>;
+
 /// A link and its number.
 type Numbered = (u64, Arc<dyn HostLink>);
 
@@ -105,28 +108,32 @@ impl Fleet {
     }
 
     /// Connects hosts, all at once. Links stay open for what follows.
-    pub async fn connect_all(&self, hosts: &[String]) -> BTreeMap<String, Result<(), StepFailure>> {
-        let connected = hosts.iter().map(|host| async move {
-            let answer = self.call(host, |_| async { Ok(()) }).await;
-            (host.clone(), answer.map_err(CallError::into_failure))
-        });
-        join_all(connected).await.into_iter().collect()
+    pub async fn connect_all(&self, hosts: &[String]) -> Answers<()> {
+        self.ask(hosts, |_| async { Ok(()) }).await
     }
 
     /// Facts of hosts, all at once. Links stay open for a run that follows.
-    pub async fn facts(&self, hosts: &[String]) -> BTreeMap<String, Result<Facts, StepFailure>> {
-        let asked = hosts.iter().map(|host| async move {
-            let answer = self.call(host, |link| async move { link.facts().await }).await;
-            (host.clone(), answer.map_err(CallError::into_failure))
-        });
-        join_all(asked).await.into_iter().collect()
+    pub async fn facts(&self, hosts: &[String]) -> Answers<Facts> {
+        self.ask(hosts, |link| async move { link.facts().await }).await
     }
 
     /// Whole blobs that hosts hold, all hosts at once.
-    pub async fn held(&self, hosts: &[String]) -> BTreeMap<String, Result<Vec<BlobRef>, StepFailure>> {
+    pub async fn held(&self, hosts: &[String]) -> Answers<Vec<BlobRef>> {
+        self.ask(hosts, |link| async move { link.held().await }).await
+    }
+
+    /// What is on hosts of what bundles bring there, all hosts at once.
+    pub async fn found(&self, hosts: &[String]) -> Answers<(Vec<FoundFile>, Vec<FoundImage>)> {
+        self.ask(hosts, |link| async move { Ok((link.files().await?, link.images().await?)) }).await
+    }
+
+    async fn ask<T, F, R>(&self, hosts: &[String], request: R) -> Answers<T>
+    where
+        R: Fn(Arc<dyn HostLink>) -> F + Copy,
+        F: Future<Output = Result<T, LinkError>>,
+    {
         let asked = hosts.iter().map(|host| async move {
-            let answer = self.call(host, |link| async move { link.held().await }).await;
-            (host.clone(), answer.map_err(CallError::into_failure))
+            (host.clone(), self.call(host, request).await.map_err(CallError::into_failure))
         });
         join_all(asked).await.into_iter().collect()
     }

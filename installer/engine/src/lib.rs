@@ -32,7 +32,7 @@ mod values;
 
 pub use bus::{Events, JournalError, Subscription};
 pub use cancel::Cancel;
-pub use fleet::{Fleet, FleetOptions};
+pub use fleet::{Answers, Fleet, FleetOptions};
 pub use graph::PlanFault;
 pub use journal::{SiteLock, SiteState, StateError};
 pub use link::{

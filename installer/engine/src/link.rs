@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use qiji_blueprint::Digest;
-use qiji_plan::{BlobRef, Facts, Step};
+use qiji_plan::{BlobRef, Facts, FoundFile, FoundImage, Step};
 use tokio::io::AsyncRead;
 
 use crate::values::Value;
@@ -58,6 +58,16 @@ pub trait HostLink: Send + Sync {
 
     /// Whole blobs that are there, in the order of their digests.
     async fn held(&self) -> Result<Vec<BlobRef>, LinkError> {
+        Ok(Vec::new())
+    }
+
+    /// Files and links of the packages that are unpacked there, in the order of their paths.
+    async fn files(&self) -> Result<Vec<FoundFile>, LinkError> {
+        Ok(Vec::new())
+    }
+
+    /// Images that bundles brought there, in the order of their names.
+    async fn images(&self) -> Result<Vec<FoundImage>, LinkError> {
         Ok(Vec::new())
     }
 

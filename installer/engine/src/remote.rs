@@ -19,7 +19,7 @@ use qiji_agent::{CallError, Client, Failure, Outcome};
 use qiji_blueprint::Digest;
 use qiji_blueprint::site::{Access, AccessMethod, Arch, Node, Site, Sudo};
 use qiji_bundle::{BlobRange, Verified};
-use qiji_plan::{BlobRef, Facts, Step};
+use qiji_plan::{BlobRef, Facts, FoundFile, FoundImage, Step};
 use qiji_ssh::{
     AgentBinary, AgentChannel, Auth, Become, KnownHosts, Secret, Session, SshError, Target, push_agent,
     remove_agent, start_agent_there,
@@ -224,6 +224,14 @@ impl HostLink for AgentLink {
 
     async fn held(&self) -> Result<Vec<BlobRef>, LinkError> {
         self.client.held().await.map_err(from_call)
+    }
+
+    async fn files(&self) -> Result<Vec<FoundFile>, LinkError> {
+        self.client.files().await.map_err(from_call)
+    }
+
+    async fn images(&self) -> Result<Vec<FoundImage>, LinkError> {
+        self.client.images().await.map_err(from_call)
     }
 
     async fn read_blob(&self, blob: BlobRef, take: PieceSink<'_>) -> Result<(), LinkError> {

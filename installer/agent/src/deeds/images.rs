@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
-use qiji_plan::{BlobRef, ImportedImage};
+use qiji_plan::{BlobRef, FoundImage, ImportedImage};
 
 use super::Checked;
 use crate::fault::Fault;
@@ -20,8 +20,11 @@ const NAMESPACE: &str = "k8s.io";
 /// Label that keeps kubelet from removing an image (containerd, internal/cri/labels).
 const PINNED: &str = "io.cri-containerd.pinned=pinned";
 
-/// Image name → (digest, pinned), as `ctr images ls` prints it.
-fn parse_list(text: &str) -> BTreeMap<String, (String, bool)> {
+/// Image name → (digest, pinned).
+type Listed = BTreeMap<String, (String, bool)>;
+
+/// Reads what `ctr images ls` prints.
+fn parse_list(text: &str) -> Listed {
     let parse = |line: &str| {
         let mut words = line.split_whitespace();
         let (name, _kind, digest) = (words.next()?, words.next()?, words.next()?);
@@ -30,16 +33,32 @@ fn parse_list(text: &str) -> BTreeMap<String, (String, bool)> {
     text.lines().skip(1).filter_map(parse).collect()
 }
 
-pub(super) fn check(task: Task<'_>, images: &[ImportedImage], ctr: &str, socket: &str) -> Checked {
+/// What containerd has, or why it does not say.
+fn list(task: Task<'_>, ctr: &str, socket: &str) -> Result<Result<Listed, &'static str>, Fault> {
     if root::look(&task.host.root.path(socket)?)?.is_none() {
-        return Ok(Some("containerd does not run".to_owned()));
+        return Ok(Err("containerd does not run"));
     }
     let listed = task.ask(&[ctr, "--address", socket, "--namespace", NAMESPACE, "images", "ls"]);
-    let Ok(listed) = listed else { return Ok(Some("containerd does not answer".to_owned())) };
-    if !listed.status.success() {
-        return Ok(Some("containerd does not answer".to_owned()));
-    }
-    let there = parse_list(&String::from_utf8_lossy(&listed.stdout));
+    Ok(match listed {
+        Ok(listed) if listed.status.success() => Ok(parse_list(&String::from_utf8_lossy(&listed.stdout))),
+        _ => Err("containerd does not answer"),
+    })
+}
+
+/// The images that bundles brought, in the order of their names.
+pub(crate) fn found(task: Task<'_>, ctr: &str, socket: &str) -> Result<Vec<FoundImage>, Fault> {
+    let listed = list(task, ctr, socket)?.map_err(Fault::new)?;
+    let ours = listed.into_iter().filter(|(_, (_, pinned))| *pinned);
+    Ok(ours
+        .filter_map(|(name, (digest, _))| Some(FoundImage { name, digest: digest.parse().ok()? }))
+        .collect())
+}
+
+pub(super) fn check(task: Task<'_>, images: &[ImportedImage], ctr: &str, socket: &str) -> Checked {
+    let there = match list(task, ctr, socket)? {
+        Ok(there) => there,
+        Err(why) => return Ok(Some(why.to_owned())),
+    };
     let missing: Vec<&str> =
         images.iter().filter(|image| !is_there(&there, image)).map(|image| image.name.as_str()).collect();
     Ok(match missing.as_slice() {
@@ -49,7 +68,7 @@ pub(super) fn check(task: Task<'_>, images: &[ImportedImage], ctr: &str, socket:
     })
 }
 
-fn is_there(there: &BTreeMap<String, (String, bool)>, image: &ImportedImage) -> bool {
+fn is_there(there: &Listed, image: &ImportedImage) -> bool {
     there
         .get(&image.name)
         .is_some_and(|(digest, pinned)| *pinned && *digest == image.manifest.digest.to_string())

@@ -5,7 +5,7 @@
 
 mod clean;
 mod files;
-mod images;
+pub(crate) mod images;
 mod kernel;
 mod programs;
 mod units;
