@@ -10,6 +10,7 @@ use fs_err as fs;
 use qiji_bundle::{BlobSource, Delta, DeltaError, Either, OldBundles, Untrusted, Verified};
 
 use crate::failure::{Classify, Failure};
+use crate::held::HostBlobs;
 use crate::inputs::{self, Meter};
 use crate::screen::size;
 use crate::trust;
@@ -47,8 +48,14 @@ pub(crate) fn rebuild(delta: &Verified, old: &dyn BlobSource, output: &Path) -> 
     delta.rebuild(old, output, &mut |progress| meter.show(progress)).map(drop).map_err(refused)
 }
 
-/// The whole bundle that a delta stands for, kept below the state folder; it must be verified still.
-pub(crate) fn whole(delta: &Verified, bases: &BaseArgs, state: &Path) -> Result<PathBuf, Failure> {
+/// The whole bundle that a delta stands for, kept below the state folder; it must be verified still. `hosts` gives, once it is known where blobs that are on
+/// their way can lie, what neither the bundles that are named nor those that were rebuilt here have.
+pub(crate) fn whole(
+    delta: &Verified,
+    bases: &BaseArgs,
+    state: &Path,
+    hosts: impl FnOnce(&Path) -> Result<Option<HostBlobs>, Failure>,
+) -> Result<PathBuf, Failure> {
     let folder = state.join("sites").join(delta.name()).join("bundles");
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).failed()?;
     let recipe = Delta::open(delta).map_err(refused)?;
@@ -58,8 +65,15 @@ pub(crate) fn whole(delta: &Verified, bases: &BaseArgs, state: &Path) -> Result<
     }
     let kept = kept(&folder)?;
     let opened: Result<Vec<Untrusted>, Failure> = kept.iter().map(|path| inputs::open(path)).collect();
-    let (named, kept) = (bases.open()?, OldBundles(opened?));
-    rebuild(delta, &Either(&named, &kept), &path)?;
+    let (named, kept, hosts) = (bases.open()?, OldBundles(opened?), hosts(&folder)?);
+    let here = Either(&named, &kept);
+    match &hosts {
+        Some(hosts) => rebuild(delta, &Either(&here, hosts), &path)?,
+        None => rebuild(delta, &here, &path)?,
+    }
+    if let Some(hosts) = hosts {
+        hosts.close();
+    }
     eprintln!(
         "rebuilt {} {} from the delta: {}",
         delta.name(),

@@ -2,6 +2,7 @@
 //!
 //! Exit status: 0 done; 1 the work failed; 2 the input is wrong; 3 there is a difference; 4 a signature or digest does not hold.
 
+mod answer;
 mod artifacts;
 mod base;
 mod cluster;

@@ -24,6 +24,7 @@ use qiji_plan::{
 use crate::base::{self, BaseArgs};
 use crate::failure::{Failure, Kind};
 use crate::folders::StateArgs;
+use crate::held::Hosts;
 use crate::inputs::{self, AccessArgs, BundleArgs};
 use crate::memory::Memory;
 use crate::secrets::Asked;
@@ -35,6 +36,9 @@ pub(crate) struct SiteArgs {
     bundle: BundleArgs,
     #[command(flatten)]
     base: BaseArgs,
+    /// For a delta: take what no bundle here has from the hosts of this site, as it was installed
+    #[arg(long, value_name = "SITE.kdl")]
+    base_from: Option<PathBuf>,
     #[command(flatten)]
     access: AccessArgs,
     #[command(flatten)]
@@ -72,7 +76,11 @@ impl SiteArgs {
         if !Delta::is(&bundle) {
             return Ok((bundle, memory));
         }
-        let whole = base::whole(&bundle, &self.base, state)?;
+        let whole = base::whole(&bundle, &self.base, state, |folder| {
+            let hosts =
+                self.base_from.as_deref().map(|site| Hosts::of(site, &self.access, state)?.blobs(folder));
+            hosts.transpose()
+        })?;
         let whole = inputs::verify(inputs::open(&whole)?, &memory.any_keys()?)?;
         memory.hold(&whole)?;
         Ok((whole, memory))

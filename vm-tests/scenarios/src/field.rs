@@ -61,13 +61,15 @@ impl Field {
 
     /// `qiji VERB BUNDLE …` with the state of this field and, unless the site has its own ways to log in, the hosts' key.
     pub fn on_site(&self, verb: &str) -> Command {
-        let mut command = self.qiji(verb);
+        let mut command = self.reaching(verb);
+        command.arg(&self.bundle.file).arg("--trust").arg(&self.bundle.trust);
         command
-            .arg(&self.bundle.file)
-            .arg("--trust")
-            .arg(&self.bundle.trust)
-            .arg("--state")
-            .arg(self.state());
+    }
+
+    /// `qiji VERB …` with the state of this field and, unless the site has its own ways to log in, the hosts' key.
+    pub fn reaching(&self, verb: &str) -> Command {
+        let mut command = self.qiji(verb);
+        command.arg("--state").arg(self.state());
         if self.own_access.is_none() {
             command.arg("--identity").arg(self.testbed.ssh_key()).arg("--accept-host-keys");
         }
@@ -81,6 +83,11 @@ impl Field {
             command.arg("--yes");
         }
         Run::of(&mut command)
+    }
+
+    /// Runs `qiji diff --site SITE BUNDLE` to its end.
+    pub fn compare_with_hosts(&self) -> Result<Run> {
+        Run::of(self.on_site("diff").arg("--site").arg(&self.bundle.site))
     }
 
     /// The installer's state folder.

@@ -6,6 +6,7 @@ use fs_err as fs;
 use qiji_blueprint::Catalogue;
 use serde_json::json;
 
+use crate::answer::answer;
 use crate::failure::{Classify, Failure, Kind};
 use crate::inputs;
 
@@ -44,12 +45,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 fn run_json(args: &Args) -> Result<(), Failure> {
     let text = fs::read_to_string(&args.site).input()?;
     let name = args.site.display().to_string();
-    let (answer, outcome) = match qiji_blueprint::check(&name, &text, &Catalogue::builtin()) {
+    let (found, outcome) = match qiji_blueprint::check(&name, &text, &Catalogue::builtin()) {
         Ok(checked) => {
             (json!({ "ok": true, "site": checked.site, "faults": checked.warnings.to_json() }), Ok(()))
         }
         Err(faults) => (json!({ "ok": false, "faults": faults.to_json() }), Err(Failure::said(Kind::Input))),
     };
-    println!("{answer:#}");
+    answer(format!("{found:#}"))?;
     outcome
 }

@@ -1,15 +1,18 @@
-//! `qiji diff A B`: what is different in bundle B. Ends with status 3 where anything is.
+//! `qiji diff A B`: what is different in bundle B. `qiji diff --site SITE.kdl B`: what bundle B would change on the hosts of a site, as they say
+//! themselves. Ends with status 3 where anything is different, and with 1 where nothing is but some host could not be asked.
 //!
-//! With `--trust` both bundles are verified whole first. Without, nothing is: the answer says so, and it is only what the files claim.
+//! With `--trust` bundles are verified whole first. Without, nothing is: the answer says so, and it is only what the files claim.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use qiji_bundle::diff::{Change, Holdings, Sort, compare, file_changes};
+use qiji_bundle::diff::{Change, Holdings, Sort, compare, file_changes, host_changes};
 use qiji_bundle::{Side, Untrusted, Verified};
 use serde::Serialize;
 
+use crate::answer::answer;
 use crate::failure::{Failure, Kind};
+use crate::held::{Hosts, HostsArgs};
 use crate::inputs;
 use crate::screen::size;
 use crate::trust::TrustArgs;
@@ -17,12 +20,11 @@ use crate::trust::TrustArgs;
 /// Arguments of `qiji diff`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The bundle that is compared with
-    #[arg(value_name = "A")]
-    from: PathBuf,
-    /// The bundle whose differences are told
-    #[arg(value_name = "B")]
-    to: PathBuf,
+    /// The bundle that is compared with, then the one whose differences are told; with --site only the latter
+    #[arg(value_names = ["A", "B"], num_args = 1..=2, required = true)]
+    bundles: Vec<PathBuf>,
+    #[command(flatten)]
+    hosts: HostsArgs,
     #[command(flatten)]
     trust: TrustArgs,
     /// Answer as JSON
@@ -51,21 +53,39 @@ impl Given {
             Self::Untrusted(bundle) => bundle.side(),
         }
     }
+
+    fn holdings(&self) -> Result<Holdings, Failure> {
+        self.side().holdings().map_err(inputs::refused)
+    }
 }
 
 /// The answer.
 #[derive(Serialize)]
 pub(crate) struct Difference {
     pub(crate) same: bool,
-    pub(crate) from: Holdings,
+    pub(crate) from: Before,
     pub(crate) to: Holdings,
     /// Licences of parts that are new, and of parts that are gone: what a lawyer asks for.
     pub(crate) licences: Licences,
     pub(crate) changes: Vec<Change>,
 }
 
-/// Licences that only one side has.
+/// What is compared with.
 #[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum Before {
+    Bundle(Holdings),
+    Site {
+        site: String,
+        /// Hosts that were asked.
+        hosts: Vec<String>,
+        /// Hosts that could not be.
+        silent: Vec<String>,
+    },
+}
+
+/// Licences that only one side has.
+#[derive(Default, Serialize)]
 pub(crate) struct Licences {
     pub(crate) new: Vec<String>,
     pub(crate) gone: Vec<String>,
@@ -73,35 +93,68 @@ pub(crate) struct Licences {
 
 /// Compares.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let (from, to) = (Given::open(&args.from, &args.trust)?, Given::open(&args.to, &args.trust)?);
-    let holdings = |given: &Given| given.side().holdings().map_err(inputs::refused);
-    let files = file_changes(from.side(), to.side()).map_err(inputs::refused)?;
-    conclude(&Difference::new(holdings(&from)?, holdings(&to)?, files), args.json)
+    let difference = match (args.hosts.open()?, args.bundles.as_slice()) {
+        (Some(hosts), [to]) => with_site(&hosts, &Given::open(to, &args.trust)?)?,
+        (None, [from, to]) => of_bundles(&Given::open(from, &args.trust)?, &Given::open(to, &args.trust)?)?,
+        _ => {
+            let failure = Failure::new(Kind::Input, "two things are compared");
+            return Err(failure.hint("name two bundles, or --site and one bundle"));
+        }
+    };
+    answer(if args.json { format!("{:#}", serde_json::json!(difference)) } else { difference.text() })?;
+    difference.status()
 }
 
-/// Tells the answer; a difference ends the verb with its status.
-pub(crate) fn conclude(difference: &Difference, json: bool) -> Result<(), Failure> {
-    if json {
-        println!("{:#}", serde_json::json!(difference));
-    } else {
-        print!("{}", difference.text());
-    }
-    if difference.same { Ok(()) } else { Err(Failure::said(Kind::Difference)) }
+fn of_bundles(from: &Given, to: &Given) -> Result<Difference, Failure> {
+    let (before, after) = (from.holdings()?, to.holdings()?);
+    let mut changes = compare(&before, &after);
+    changes.extend(file_changes(from.side(), to.side()).map_err(inputs::refused)?);
+    changes.sort();
+    Ok(Difference {
+        same: changes.is_empty() && before.root == after.root,
+        licences: Licences { new: licences(&after, &before), gone: licences(&before, &after) },
+        from: Before::Bundle(before),
+        to: after,
+        changes,
+    })
+}
+
+fn with_site(hosts: &Hosts, to: &Given) -> Result<Difference, Failure> {
+    let after = to.holdings()?;
+    let (found, silent) = hosts.found()?;
+    let mut changes = host_changes(&found, to.side()).map_err(inputs::refused)?;
+    changes.sort();
+    let hosts = Before::Site { site: hosts.site().to_owned(), hosts: found.into_keys().collect(), silent };
+    Ok(Difference {
+        same: changes.is_empty(),
+        licences: Licences::default(),
+        from: hosts,
+        to: after,
+        changes,
+    })
 }
 
 impl Difference {
-    /// Compares two sides; `files` are the hosts' files that differ.
-    pub(crate) fn new(from: Holdings, to: Holdings, files: Vec<Change>) -> Self {
-        let mut changes = compare(&from, &to);
-        changes.extend(files);
-        changes.sort();
-        let same = changes.is_empty() && from.root == to.root;
-        let licences = Licences { new: licences(&to, &from), gone: licences(&from, &to) };
-        Self { same, from, to, licences, changes }
+    /// How the verb ends.
+    fn status(&self) -> Result<(), Failure> {
+        match &self.from {
+            _ if !self.same => Err(Failure::said(Kind::Difference)),
+            Before::Site { silent, .. } if !silent.is_empty() => {
+                let failure = Failure::new(Kind::Failed, "some hosts could not be asked");
+                Err(failure.hint("see the warnings, and ask again"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn text(&self) -> String {
-        let mut lines = vec![line("from", &self.from), line("to", &self.to)];
+        let from = match &self.from {
+            Before::Bundle(holdings) => line("from", holdings),
+            Before::Site { site, hosts, .. } => {
+                format!("from  site {site} (as its hosts say: {})", hosts.join(", "))
+            }
+        };
+        let mut lines = vec![from, line("to", &self.to)];
         let mut by_sort: BTreeMap<Sort, Vec<&Change>> = BTreeMap::new();
         for change in &self.changes {
             by_sort.entry(change.key.sort).or_default().push(change);
@@ -127,9 +180,10 @@ impl Difference {
     }
 
     fn sizes(&self) -> Option<String> {
+        let Before::Bundle(from) = &self.from else { return None };
         let pair = |from: Option<u64>, to: Option<u64>| Some((from?, to?));
-        let stored = pair(self.from.stored_bytes, self.to.stored_bytes)?;
-        let file = pair(self.from.file_bytes, self.to.file_bytes)?;
+        let stored = pair(from.stored_bytes, self.to.stored_bytes)?;
+        let file = pair(from.file_bytes, self.to.file_bytes)?;
         let grown = |(from, to): (u64, u64)| format!("{} → {}", size(from), size(to));
         (stored.0 != stored.1 || file.0 != file.1)
             .then(|| format!("\nsizes: {} stored, {} in the file", grown(stored), grown(file)))

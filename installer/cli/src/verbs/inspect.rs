@@ -7,6 +7,7 @@ use qiji_bundle::sbom::Description;
 use qiji_bundle::{Inspection, Sbom, Verified};
 use serde::Serialize;
 
+use crate::answer::answer;
 use crate::failure::{Classify, Failure};
 use crate::inputs::{self, BundleArgs};
 use crate::inside::{self, Filter, Inside};
@@ -45,12 +46,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         println!("{}: open it in a browser", path.display());
     } else if args.json {
         let whole = Whole { inspection: &inspection, inside: &inside };
-        println!("{}", serde_json::to_string_pretty(&whole).failed()?);
+        return answer(serde_json::to_string_pretty(&whole).failed()?);
     } else {
-        if args.filter.is_open() {
-            print!("{inspection}");
-        }
-        print!("{}", inside::text(&inside, &args.filter));
+        let summary = if args.filter.is_open() { inspection.to_string() } else { String::new() };
+        return answer(summary + &inside::text(&inside, &args.filter));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use qiji_engine::{Standing, Survey};
 use qiji_plan::{Plan, StepId, install_plan, render_text};
 
+use crate::answer::answer;
 use crate::artifacts::runtime;
 use crate::failure::{Classify, Failure, Kind};
 use crate::site::{self, OlderArgs, OnSite, SiteArgs};
@@ -33,9 +34,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (plan, pending) = planned?;
     if args.json {
         let ids: Vec<&StepId> = pending.iter().collect();
-        println!("{:#}", serde_json::json!({ "pending": ids, "steps": plan.steps }));
+        answer(format!("{:#}", serde_json::json!({ "pending": ids, "steps": plan.steps })))?;
     } else {
-        print!("{}", render_text(&plan, Some(&pending)));
+        answer(render_text(&plan, Some(&pending)))?;
     }
     if args.check && !pending.is_empty() {
         return Err(Failure::said(Kind::Difference));

@@ -7,6 +7,7 @@ use qiji_engine::Connector;
 use qiji_plan::Answer as HostAnswer;
 use serde::Serialize;
 
+use crate::answer::answer;
 use crate::artifacts::runtime;
 use crate::cluster::{Answer, Cluster, NodeStatus};
 use crate::failure::{Failure, Kind};
@@ -46,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let status = runtime.block_on(status(&on_site, args.probe));
     runtime.block_on(on_site.fleet.close());
     if args.json {
-        println!("{:#}", serde_json::json!(status));
+        answer(format!("{:#}", serde_json::json!(status)))?;
     } else {
         show(&on_site, &status);
     }

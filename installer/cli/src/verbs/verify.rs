@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use qiji_bundle::{Delta, Verified, VolumeSet};
 use serde_json::{Value, json};
 
+use crate::answer::answer;
 use crate::base;
 use crate::failure::{Classify, Failure, Kind};
 use crate::inputs::{BundleArgs, Meter};
@@ -27,7 +28,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let bundle = args.bundle.check()?;
     let delta = Delta::is(&bundle).then(|| Delta::open(&bundle)).transpose().map_err(base::refused)?;
-    let mut answer = json!({
+    let mut found = json!({
         "ok": true,
         "name": bundle.name(),
         "version": bundle.version(),
@@ -51,17 +52,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     if let Some(set) = bundle.volumes() {
         let (told, more) = tell(set, args.repair)?;
-        answer["volumes"] = told;
+        found["volumes"] = told;
         lines.extend(more);
     } else if args.repair {
         return Err(one_file(&bundle));
     }
-    if args.json {
-        println!("{answer:#}");
-    } else {
-        println!("{}", lines.join("\n"));
-    }
-    Ok(())
+    answer(if args.json { format!("{found:#}") } else { lines.join("\n") })
 }
 
 fn one_file(bundle: &Verified) -> Failure {
