@@ -8,6 +8,8 @@
 //! 4. [`Untrusted::verify`] checks signatures against [`TrustedKeys`] and hashes every byte in one pass.
 //! 5. [`Verified`] gives out artifacts, and checks each blob again while it is read.
 //!
+//! A verified bundle can be given out as a registry: [`serve`].
+//!
 //! What a site holds already need not be carried again: [`Inventory`], [`write_delta`], [`Delta`].
 //!
 //! Whose signatures count is said by keys, or by a [`Policy`]; what a site holds to and has accepted is its [`SiteTrust`].
@@ -23,6 +25,8 @@ mod delta;
 pub mod diff;
 mod dsse;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod hash;
 mod inspect;
 mod key;
@@ -30,6 +34,7 @@ mod oci;
 mod read;
 mod render;
 pub mod sbom;
+pub mod serve;
 mod sign;
 mod statement;
 mod tar;

@@ -3,7 +3,7 @@
 //! 1. Builds the product and the quickstart's bundle, which also fills Go's build cache.
 //! 2. Locks and builds anew from an empty store, and once more; with `--cold` from an empty Go build cache before (long).
 //! 3. Verifies the bundle by turns with openssl.
-//! 4. Packs from a warm store by turns with tar and zstd; writes and verifies a bundle of 4 GiB.
+//! 4. Packs from a warm store by turns with tar and zstd; writes, verifies and serves a bundle of 4 GiB.
 //! 5. Makes and applies deltas, from releases with other versions of Kubernetes among them.
 //! 6. In each round, on fresh hosts: install, install again, reset, install once more; then the same cluster by hand.
 //!
@@ -17,6 +17,7 @@ mod field;
 mod large;
 mod measure;
 mod pack;
+mod serve;
 pub(crate) mod table;
 
 use std::collections::BTreeMap;

@@ -27,6 +27,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("skopeo", "skopeo"),
     ("openssl", "openssl"),
+    ("curl", "curl"),
     ("jq", "jq"),
     ("gpgv", "gpgv"),
     ("mkfs.ext4", "e2fsprogs"),

@@ -31,3 +31,5 @@ pub use make::{Against, WrittenDelta, delta_of, write_delta};
 pub use old::{Either, OldBundles};
 pub use rebuild::{Delta, Rebuilt};
 pub use recipe::RECIPE_DOCUMENT;
+#[cfg(feature = "fuzzing")]
+pub(crate) use recipe::Recipe;

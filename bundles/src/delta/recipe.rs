@@ -32,7 +32,7 @@ const MAX_OLD: usize = 16;
 /// How a whole bundle is rebuilt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Recipe {
+pub(crate) struct Recipe {
     delta: u32,
     /// Digest of the root index of the whole bundle.
     pub(super) root: Digest,
@@ -92,12 +92,12 @@ impl Recipe {
         Self { delta: FORMAT, root, bases, zstd, held: vec![], whole: vec![], patched: vec![], index }
     }
 
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         oci::to_bytes(self)
     }
 
     /// Reads a recipe and checks all that can be checked without the pieces; `patches` is the size of the document with the patches.
-    pub(super) fn parse(bytes: &[u8], patches: u64) -> Result<Self, DeltaError> {
+    pub(crate) fn parse(bytes: &[u8], patches: u64) -> Result<Self, DeltaError> {
         let recipe: Self =
             serde_json::from_slice(bytes).map_err(|error| DeltaError::Recipe(error.to_string()))?;
         recipe.check(patches).map_err(|reason| DeltaError::Recipe(reason.to_owned()))?;

@@ -309,6 +309,11 @@ impl Verified {
         self.bundle.members.blobs.get(digest).map(|extent| extent.size)
     }
 
+    /// Every blob, in the order in which they lie.
+    pub fn blobs(&self) -> impl Iterator<Item = Digest> {
+        self.bundle.members.blobs.keys().copied()
+    }
+
     /// What a blob belongs to; the first, where it belongs to several.
     pub fn owner(&self, digest: &Digest) -> Option<&Owner> {
         self.bundle.parsed.owners.get(digest)
@@ -323,7 +328,7 @@ impl Verified {
         &self.bundle.parsed.contents
     }
 
-    fn failed(&self, error: io::Error) -> VerifyError {
+    pub(crate) fn failed(&self, error: io::Error) -> VerifyError {
         self.bundle.failed(error)
     }
 }

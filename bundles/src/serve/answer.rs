@@ -55,6 +55,8 @@ struct Refusal {
     status: StatusCode,
     code: &'static str,
     message: String,
+    /// A header that goes with the status.
+    header: Option<(HeaderName, String)>,
 }
 
 type Answered = Result<Response<Content>, Refusal>;
@@ -62,9 +64,12 @@ type Answered = Result<Response<Content>, Refusal>;
 impl Registry {
     /// Answers a request. Reads nothing: the body says which bytes are to be sent.
     pub fn answer(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<Content> {
+        let range = headers.get(RANGE).and_then(|range| range.to_str().ok());
         let answered = match *method {
-            Method::GET | Method::HEAD => self.read_only(uri, headers),
-            _ => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "this registry is read-only")),
+            Method::GET => self.read_only(uri, headers, range),
+            // A range means nothing here (RFC 9110, 14.2).
+            Method::HEAD => self.read_only(uri, headers, None),
+            _ => Err(not_allowed()),
         };
         let mut response = answered.unwrap_or_else(Refusal::into_response);
         let size = response.body().size();
@@ -78,14 +83,17 @@ impl Registry {
         response
     }
 
-    fn read_only(&self, uri: &Uri, headers: &HeaderMap) -> Answered {
+    fn read_only(&self, uri: &Uri, headers: &HeaderMap, range: Option<&str>) -> Answered {
         let query = Query::parse(uri.query().unwrap_or_default());
+        let wanted = |content| given(content, headers, range);
         match Ask::parse(uri.path()) {
             Some(Ask::Base) => Ok(found(JSON, Content::Bytes(b"{}".to_vec()))),
             Some(Ask::Catalogue) => self.catalogue(&query),
             Some(Ask::Tags { name }) => self.list_tags(&name, &query),
-            Some(Ask::Manifest { name, reference }) => self.get_manifest(&name, &reference, &query, headers),
-            Some(Ask::Blob { name, digest }) => self.get_blob(&name, &digest, &query, headers),
+            Some(Ask::Manifest { name, reference }) => {
+                self.get_manifest(&name, &reference, &query).and_then(wanted)
+            }
+            Some(Ask::Blob { name, digest }) => self.get_blob(&name, &digest, &query).and_then(wanted),
             Some(Ask::Referrers { name, digest }) => self.get_referrers(&name, &digest, &query),
             None => Err(refuse(
                 StatusCode::NOT_FOUND,
@@ -118,13 +126,7 @@ impl Registry {
         paged(listed, |entries| json!({ "name": name, "tags": entries }))
     }
 
-    fn get_manifest(
-        &self,
-        name: &str,
-        reference: &Reference,
-        query: &Query,
-        headers: &HeaderMap,
-    ) -> Answered {
+    fn get_manifest(&self, name: &str, reference: &Reference, query: &Query) -> Result<Found<'_>, Refusal> {
         let unknown = |message| refuse(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", message);
         let tags = self.repository(name, query)?;
         let digest = match reference {
@@ -139,56 +141,18 @@ impl Registry {
                 None => return Err(unknown(format!("`{name}` has no tag `{tag}`"))),
             },
         };
-        let media_type =
-            self.manifest(&digest).ok_or_else(|| unknown(format!("there is no manifest {digest}")))?;
-        self.content(digest, media_type, headers)
+        let nowhere = || unknown(format!("there is no manifest {digest}"));
+        let media_type = self.manifest(&digest).ok_or_else(nowhere)?;
+        let size = self.bundle().blob_size(&digest).ok_or_else(nowhere)?;
+        Ok(Found { digest, size, media_type })
     }
 
-    fn get_blob(&self, name: &str, digest: &str, query: &Query, headers: &HeaderMap) -> Answered {
+    fn get_blob(&self, name: &str, digest: &str, query: &Query) -> Result<Found<'_>, Refusal> {
         self.repository(name, query)?;
         let digest = parse_digest(digest)?;
-        if self.bundle().blob_size(&digest).is_none() {
-            return Err(refuse(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", format!("there is no blob {digest}")));
-        }
-        self.content(digest, RAW_FILE, headers)
-    }
-
-    /// A blob as a whole or in part, or word that it is known already.
-    fn content(&self, digest: Digest, media_type: &str, headers: &HeaderMap) -> Answered {
-        let size = self.bundle().blob_size(&digest).unwrap_or_default();
-        let tag = format!("\"{digest}\"");
-        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        let answer = |status| {
-            Response::builder()
-                .status(status)
-                .header(CONTENT_TYPE, media_type)
-                .header(ETAG, &tag)
-                .header(DIGEST, digest.to_string())
-                .header(ACCEPT_RANGES, "bytes")
-        };
-        if text(IF_NONE_MATCH).is_some_and(|known| known.split(',').any(|known| known.trim() == tag)) {
-            return Ok(body(answer(StatusCode::NOT_MODIFIED), Content::empty()));
-        }
-        let range = text(RANGE).filter(|_| text(IF_RANGE).is_none_or(|known| known == tag));
-        match Wanted::parse(range, size) {
-            Wanted::Whole => Ok(body(answer(StatusCode::OK), Content::Blob { digest, range: 0..size })),
-            Wanted::Part(range) => {
-                let place = format!("bytes {}-{}/{size}", range.start, range.end - 1);
-                let answer = answer(StatusCode::PARTIAL_CONTENT).header(CONTENT_RANGE, place);
-                Ok(body(answer, Content::Blob { digest, range }))
-            }
-            Wanted::Outside => {
-                let refusal = refuse(
-                    StatusCode::RANGE_NOT_SATISFIABLE,
-                    "RANGE_INVALID",
-                    format!("{digest} has {size} bytes"),
-                );
-                let mut response = refusal.into_response();
-                let place = HeaderValue::try_from(format!("bytes */{size}"));
-                response.headers_mut().extend(place.ok().map(|place| (CONTENT_RANGE, place)));
-                Ok(response)
-            }
-        }
+        let size = self.bundle().blob_size(&digest);
+        let nowhere = || refuse(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", format!("there is no blob {digest}"));
+        Ok(Found { digest, size: size.ok_or_else(nowhere)?, media_type: RAW_FILE })
     }
 
     fn get_referrers(&self, name: &str, digest: &str, query: &Query) -> Answered {
@@ -203,6 +167,42 @@ impl Registry {
             response.headers_mut().insert(FILTERS, HeaderValue::from_static("artifactType"));
         }
         Ok(response)
+    }
+}
+
+/// A blob that is there.
+#[derive(Clone, Copy)]
+struct Found<'a> {
+    digest: Digest,
+    size: u64,
+    media_type: &'a str,
+}
+
+/// A blob as a whole or in part, or word that it is known already.
+fn given(found: Found<'_>, headers: &HeaderMap, range: Option<&str>) -> Answered {
+    let Found { digest, size, media_type } = found;
+    let tag = format!("\"{digest}\"");
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let answer = Response::builder()
+        .header(CONTENT_TYPE, media_type)
+        .header(ETAG, &tag)
+        .header(DIGEST, digest.to_string())
+        .header(ACCEPT_RANGES, "bytes");
+    if text(IF_NONE_MATCH).is_some_and(|known| known.split(',').any(|known| known.trim() == tag)) {
+        return Ok(body(answer.status(StatusCode::NOT_MODIFIED), Content::empty()));
+    }
+    let range = range.filter(|_| text(IF_RANGE).is_none_or(|known| known == tag));
+    match Wanted::parse(range, size) {
+        Wanted::Whole => Ok(body(answer, Content::Blob { digest, range: 0..size })),
+        Wanted::Part(range) => {
+            let place = format!("bytes {}-{}/{size}", range.start, range.end - 1);
+            let answer = answer.status(StatusCode::PARTIAL_CONTENT).header(CONTENT_RANGE, place);
+            Ok(body(answer, Content::Blob { digest, range }))
+        }
+        Wanted::Outside => Err(Refusal {
+            header: Some((CONTENT_RANGE, format!("bytes */{size}"))),
+            ..refuse(StatusCode::RANGE_NOT_SATISFIABLE, "RANGE_INVALID", format!("{digest} has {size} bytes"))
+        }),
     }
 }
 
@@ -233,7 +233,14 @@ fn body(builder: Builder, content: Content) -> Response<Content> {
 }
 
 fn refuse(status: StatusCode, code: &'static str, message: impl Into<String>) -> Refusal {
-    Refusal { status, code, message: message.into() }
+    Refusal { status, code, message: message.into(), header: None }
+}
+
+fn not_allowed() -> Refusal {
+    Refusal {
+        header: Some((ALLOW, "GET, HEAD".to_owned())),
+        ..refuse(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "this registry is read-only")
+    }
 }
 
 impl Refusal {
@@ -242,9 +249,8 @@ impl Refusal {
         let mut response = Response::new(Content::Bytes(errors.to_string().into_bytes()));
         *response.status_mut() = self.status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
-        if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        }
+        let header = self.header.and_then(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?)));
+        response.headers_mut().extend(header);
         response
     }
 }

@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use tokio::runtime::Handle;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::hash;
 
 /// Bytes of a piece.
 const PIECE: usize = 128 << 10;
-/// Time that a client may take for one piece.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Blobs that are read at a time.
+const STREAMS: u32 = 32;
 
 /// A body: bytes at hand, or a blob that is being read.
 #[derive(Debug)]
@@ -31,47 +31,9 @@ pub(crate) enum Sending {
 }
 
 impl Sending {
-    /// Starts to read `size` bytes. The permit is given back when all is read or nobody wants more.
-    pub(crate) fn start(
-        reader: impl Read + Send + 'static,
-        size: u64,
-        pieces: Pieces,
-        permit: OwnedSemaphorePermit,
-    ) -> Self {
-        let (sender, receiver) = channel(1);
-        let runtime = Handle::current();
-        tokio::task::spawn_blocking(move || {
-            send(reader, &pieces, &sender, &runtime);
-            drop(permit);
-        });
-        Self::Blob(receiver, size)
-    }
-}
-
-/// Reads to the end, one piece held back until the next one is there. Ends early when nobody wants more.
-fn send(mut reader: impl Read, pieces: &Pieces, sender: &Sender<io::Result<Bytes>>, runtime: &Handle) {
-    let give = |piece: io::Result<Bytes>| runtime.block_on(sender.send_timeout(piece, PATIENCE)).is_ok();
-    let mut held: Option<Bytes> = None;
-    loop {
-        let mut piece = pieces.take();
-        let (count, failed) = match hash::fill(&mut reader, &mut piece.bytes) {
-            Ok(count) => (count, None),
-            Err(error) => (0, Some(error)),
-        };
-        if let Some(error) = failed {
-            give(Err(error));
-            return;
-        }
-        if held.take().is_some_and(|held| !give(Ok(held))) || count == 0 {
-            return;
-        }
-        let is_last = count < piece.bytes.len();
-        let piece = Bytes::from_owner(piece).slice(..count);
-        if is_last {
-            give(Ok(piece));
-            return;
-        }
-        held = Some(piece);
+    /// A body whose bytes cannot be had: the connection breaks.
+    pub(crate) fn broken(size: u64) -> Self {
+        Self::Blob(channel(1).1, size)
     }
 }
 
@@ -87,7 +49,7 @@ impl Body for Sending {
             Self::Blob(receiver, left) => {
                 let next = ready!(receiver.poll_recv(context));
                 let next = next.unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()));
-                *left -= next.as_ref().map_or(0, |piece| piece.len() as u64).min(*left);
+                *left = left.saturating_sub(next.as_ref().map_or(0, |piece| piece.len() as u64));
                 Some(next)
             }
         };
@@ -109,30 +71,92 @@ impl Body for Sending {
     }
 }
 
-/// Buffers that are used again and again, so that sending does not go through the allocator.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Pieces(Arc<Mutex<Vec<Vec<u8>>>>);
-
-/// A buffer that goes back to the others with its end.
-struct Piece {
-    bytes: Vec<u8>,
-    home: Pieces,
+/// Reads blobs for bodies, a limited number at a time.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    permits: Arc<Semaphore>,
+    buffers: Buffers,
+    patience: Duration,
 }
 
-impl Pieces {
-    fn take(&self) -> Piece {
-        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Piece { bytes: spare.unwrap_or_else(|| vec![0; PIECE]), home: self.clone() }
+impl Streams {
+    /// A client may take `patience` for a piece.
+    pub(crate) fn new(patience: Duration) -> Self {
+        let permits = Arc::new(Semaphore::new(STREAMS as usize));
+        Self { permits, buffers: Buffers::default(), patience }
+    }
+
+    /// Starts to send the `size` bytes that `reader` gives. Waits while too many others are being read.
+    pub(crate) async fn send(&self, reader: impl Read + Send + 'static, size: u64) -> Sending {
+        let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
+            return Sending::broken(size);
+        };
+        let (sender, receiver) = channel(1);
+        let (buffers, patience, runtime) = (self.buffers.clone(), self.patience, Handle::current());
+        tokio::task::spawn_blocking(move || {
+            read(reader, &buffers, |piece| runtime.block_on(sender.send_timeout(piece, patience)).is_ok());
+            drop(permit);
+        });
+        Sending::Blob(receiver, size)
+    }
+
+    /// Waits until nothing is read any more, and lets nothing begin.
+    pub(crate) async fn end(&self) {
+        // It fails only where it has been closed before.
+        let _ = self.permits.acquire_many(STREAMS).await;
+        self.permits.close();
     }
 }
 
-impl AsRef<[u8]> for Piece {
+/// Reads to the end, one piece held back until the next one is there. Ends early when nobody wants more.
+fn read(mut reader: impl Read, buffers: &Buffers, give: impl Fn(io::Result<Bytes>) -> bool) {
+    let mut held: Option<Bytes> = None;
+    loop {
+        let mut buffer = buffers.take();
+        let count = match hash::fill(&mut reader, &mut buffer.bytes) {
+            Ok(count) => count,
+            Err(error) => {
+                give(Err(error));
+                return;
+            }
+        };
+        if held.take().is_some_and(|held| !give(Ok(held))) || count == 0 {
+            return;
+        }
+        let is_last = count < buffer.bytes.len();
+        let piece = Bytes::from_owner(buffer).slice(..count);
+        if is_last {
+            give(Ok(piece));
+            return;
+        }
+        held = Some(piece);
+    }
+}
+
+/// Buffers that are used again and again, so that sending does not go through the allocator.
+#[derive(Debug, Clone, Default)]
+struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+
+/// A buffer that goes back to the others with its end.
+struct Buffer {
+    bytes: Vec<u8>,
+    home: Buffers,
+}
+
+impl Buffers {
+    fn take(&self) -> Buffer {
+        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Buffer { bytes: spare.unwrap_or_else(|| vec![0; PIECE]), home: self.clone() }
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Piece {
+impl Drop for Buffer {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         self.home.0.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);

@@ -8,6 +8,8 @@
 //! containerd asks a mirror. Where two hosts have the same path and tag, it is found with its host only. The bundle itself is `bundles/NAME:VERSION`:
 //! its root, from which everything is reached by digest.
 //!
+//! What refers to a manifest is found by that: the signature of the root, the bills of materials of images and packages.
+//!
 //! Guarantees: a blob that is sent whole is hashed on the way, and one that has changed since the bundle was verified never ends: its last piece is held back
 //! and the connection is broken. Memory does not grow with blobs, and at most 32 are read at a time; others wait.
 //!

@@ -1,7 +1,8 @@
 //! What there is to pull: names and tags, manifests by digest, and who refers to whom.
 //!
 //! 1. From the root, which the bundle's signatures are about, every index and manifest is read, each held to its digest.
-//! 2. Blobs that these do not reach are referrers if they are manifests with a subject: signatures, SBOMs, attestations.
+//! 2. The signature is not reached from there: what is left over is looked through for it.
+//! 3. A manifest with a subject is a referrer of that: the signature of the root, a bill of materials of an image or a package.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
@@ -10,9 +11,7 @@ use qiji_blueprint::Digest;
 use serde::Deserialize;
 
 use crate::error::VerifyError;
-use crate::oci::{
-    Annotations, BUNDLE, DOCKER_LIST, DOCKER_MANIFEST, Descriptor, INDEX, MANIFEST, MAX_JSON, REF_NAME,
-};
+use crate::oci::{Annotations, DOCKER_MANIFEST, Descriptor, INDEX, MANIFEST, MAX_JSON, REF_NAME};
 use crate::read::Verified;
 
 /// The tags of a repository; one without a digest stands for different images of several hosts.
@@ -24,7 +23,7 @@ pub struct Registry {
     bundle: Verified,
     manifests: BTreeMap<Digest, String>,
     names: BTreeMap<String, Tags>,
-    listed: BTreeSet<String>,
+    listed: Vec<String>,
     referrers: BTreeMap<Digest, Vec<Descriptor>>,
 }
 
@@ -44,6 +43,14 @@ struct Document {
     annotations: Annotations,
 }
 
+/// What the root leads to.
+#[derive(Debug, Default)]
+struct Reached {
+    digests: BTreeSet<Digest>,
+    /// Images by their full names.
+    images: Vec<(String, Digest)>,
+}
+
 impl Registry {
     /// Reads the manifests of a bundle.
     pub fn new(bundle: Verified) -> Result<Self, VerifyError> {
@@ -51,15 +58,12 @@ impl Registry {
             bundle,
             manifests: BTreeMap::new(),
             names: BTreeMap::new(),
-            listed: BTreeSet::new(),
+            listed: Vec::new(),
             referrers: BTreeMap::new(),
         };
         let reached = registry.walk()?;
-        registry.find_referrers(&reached)?;
-        let own = format!("bundles/{}", registry.bundle.name());
-        let (version, root) = (tag_of(registry.bundle.version()), registry.bundle.root());
-        registry.add(&own, &version, root);
-        registry.list();
+        registry.read_rest(&reached.digests)?;
+        registry.name(&reached.images);
         Ok(registry)
     }
 
@@ -91,57 +95,40 @@ impl Registry {
         self.referrers.get(digest).map_or(&[], Vec::as_slice)
     }
 
-    /// Reads everything below the root, level by level, each in the order in which it lies. Gives all digests that were met.
-    fn walk(&mut self) -> Result<BTreeSet<Digest>, VerifyError> {
-        let (mut reached, mut names) = (BTreeSet::new(), Vec::new());
+    /// Reads everything below the root, level by level, each in the order in which it lies.
+    fn walk(&mut self) -> Result<Reached, VerifyError> {
+        let mut reached = Reached::default();
         let mut level = BTreeMap::from([(self.bundle.root(), INDEX.to_owned())]);
         while !level.is_empty() {
             let mut below = BTreeMap::new();
             for (digest, media_type) in level {
-                let document = self.read(&digest)?;
-                self.manifests.insert(digest, media_type);
-                reached.insert(digest);
-                let Some(document) = document else { continue };
-                reached.extend(document.config.iter().chain(&document.layers).map(|content| content.digest));
-                for entry in document.manifests {
-                    let name = entry
-                        .annotations
-                        .get(REF_NAME)
-                        .filter(|_| document.artifact_type.as_deref() == Some(BUNDLE));
-                    names.extend(name.map(|name| (name.clone(), entry.digest)));
-                    if is_manifest(&entry.media_type) && !self.manifests.contains_key(&entry.digest) {
-                        below.insert(entry.digest, entry.media_type);
+                reached.digests.insert(digest);
+                let Some(document) = self.read(&digest)? else { continue };
+                let contents = document.config.iter().chain(&document.layers);
+                reached.digests.extend(contents.map(|content| content.digest));
+                for entry in &document.manifests {
+                    let name = entry.annotations.get(REF_NAME).filter(|_| digest == self.bundle.root());
+                    reached.images.extend(name.map(|name| (name.clone(), entry.digest)));
+                    if is_manifest(&entry.media_type) && !reached.digests.contains(&entry.digest) {
+                        below.insert(entry.digest, entry.media_type.clone());
                     }
                 }
+                self.add(digest, media_type, document);
             }
             level = below;
-        }
-        for (name, digest) in names {
-            self.add_image(&name, digest);
         }
         Ok(reached)
     }
 
-    fn find_referrers(&mut self, reached: &BTreeSet<Digest>) -> Result<(), VerifyError> {
-        let rest: Vec<Digest> = self
-            .bundle
-            .blobs()
-            .map(|(digest, _)| digest)
-            .filter(|digest| !reached.contains(digest))
-            .collect();
+    /// Looks for manifests among the blobs that the root does not lead to.
+    fn read_rest(&mut self, reached: &BTreeSet<Digest>) -> Result<(), VerifyError> {
+        let rest: Vec<Digest> = self.bundle.blobs().filter(|digest| !reached.contains(digest)).collect();
         for digest in rest {
-            let Some(document) = self.read(&digest)? else { continue };
-            let (Some(media_type), Some(subject)) = (document.media_type, document.subject) else { continue };
-            if !is_manifest(&media_type) {
-                continue;
+            let Some(mut document) = self.read(&digest)? else { continue };
+            let media_type = document.media_type.take().filter(|media_type| is_manifest(media_type));
+            if let Some(media_type) = media_type {
+                self.add(digest, media_type, document);
             }
-            let size = self.bundle.blob_size(&digest).unwrap_or_default();
-            let mut descriptor = Descriptor::new(&media_type, digest, size);
-            descriptor.artifact_type =
-                document.artifact_type.or_else(|| document.config.map(|config| config.media_type));
-            descriptor.annotations = document.annotations;
-            self.manifests.insert(digest, media_type);
-            self.referrers.entry(subject.digest).or_default().push(descriptor);
         }
         Ok(())
     }
@@ -157,43 +144,44 @@ impl Registry {
         Ok(serde_json::from_slice(&bytes).ok())
     }
 
-    /// An image under its path, and under its path with its host. Names are `host/path:tag`.
-    fn add_image(&mut self, name: &str, digest: Digest) {
-        let Some((repository, tag)) = name.rsplit_once(':') else { return };
-        let Some((host, path)) = repository.split_once('/') else { return };
-        self.add(path, tag, digest);
-        self.add(&with_host(host, path), tag, digest);
+    fn add(&mut self, digest: Digest, media_type: String, document: Document) {
+        if let Some(subject) = document.subject {
+            let size = self.bundle.blob_size(&digest).unwrap_or_default();
+            let mut descriptor = Descriptor::new(&media_type, digest, size);
+            descriptor.artifact_type =
+                document.artifact_type.or_else(|| document.config.map(|config| config.media_type));
+            descriptor.annotations = document.annotations;
+            self.referrers.entry(subject.digest).or_default().push(descriptor);
+        }
+        self.manifests.insert(digest, media_type);
     }
 
-    fn add(&mut self, name: &str, tag: &str, digest: Digest) {
+    /// Gives names to images, of the form `host/path:tag`, and to the bundle itself. Those with hosts are listed only where a path alone says too
+    /// little.
+    fn name(&mut self, images: &[(String, Digest)]) {
+        let mut paths = BTreeMap::new();
+        for (name, digest) in images {
+            let Some((repository, tag)) = name.rsplit_once(':') else { continue };
+            let Some((host, path)) = repository.split_once('/') else { continue };
+            let long = with_host(host, path);
+            self.tag(path, tag, *digest);
+            self.tag(&long, tag, *digest);
+            paths.insert(long, path);
+        }
+        let own = self.names.entry(format!("bundles/{}", self.bundle.name())).or_default();
+        own.insert(tag_of(self.bundle.version()), Some(self.bundle.root()));
+        let is_unclear =
+            |path: &&str| self.names.get(*path).is_some_and(|tags| tags.values().any(Option::is_none));
+        let is_listed = |name: &&String| paths.get(*name).is_none_or(is_unclear);
+        self.listed = self.names.keys().filter(is_listed).cloned().collect();
+    }
+
+    fn tag(&mut self, name: &str, tag: &str, digest: Digest) {
         let tags = self.names.entry(name.to_owned()).or_default();
         let known = tags.entry(tag.to_owned()).or_insert(Some(digest));
         if *known != Some(digest) {
             *known = None;
         }
-    }
-
-    /// Lists repositories by their paths; those with their hosts only where a path alone says too little.
-    fn list(&mut self) {
-        let hosts: BTreeSet<&str> =
-            self.bundle.images(None).filter_map(|image| Some(image.name.split_once('/')?.0)).collect();
-        let is_long = |name: &str| {
-            hosts.iter().any(|host| {
-                name.strip_prefix(&with_host(host, "")).is_some_and(|path| self.names.contains_key(path))
-            })
-        };
-        let unclear: BTreeSet<&str> = self
-            .names
-            .iter()
-            .filter(|(_, tags)| tags.values().any(Option::is_none))
-            .map(|(name, _)| name.as_str())
-            .collect();
-        let needed = |name: &str| {
-            hosts.iter().any(|host| {
-                name.strip_prefix(&with_host(host, "")).is_some_and(|path| unclear.contains(path))
-            })
-        };
-        self.listed = self.names.keys().filter(|name| !is_long(name) || needed(name)).cloned().collect();
     }
 }
 
@@ -208,5 +196,5 @@ fn tag_of(version: &str) -> String {
 }
 
 fn is_manifest(media_type: &str) -> bool {
-    [INDEX, MANIFEST, DOCKER_MANIFEST, DOCKER_LIST].contains(&media_type)
+    [INDEX, MANIFEST, DOCKER_MANIFEST].contains(&media_type)
 }

@@ -1,10 +1,12 @@
 //! Listens, speaks TLS and HTTP/1.1, and answers.
 //!
-//! Each limit below is there so that neither many clients nor slow ones cost more than a known amount of memory, and none can wait for ever.
+//! Each limit is there so that neither many clients nor slow ones cost more than a known amount of memory, and none can wait for ever.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,25 +15,29 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use qiji_blueprint::Digest;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
 
 use super::answer::Content;
-use super::body::{Pieces, Sending};
+use super::body::{Sending, Streams};
 use super::registry::Registry;
-use super::tls::{Identity, TlsError};
+use super::tls::Identity;
 use crate::error::VerifyError;
 
-/// Blobs that are read at a time.
-const STREAMS: usize = 32;
-/// Connections at a time.
+/// Connections at a time; others wait until one of them ends.
 const CONNECTIONS: usize = 256;
-/// Time for a TLS handshake, and for a request's headers.
-const GREETING: Duration = Duration::from_secs(20);
+/// Time for a TLS handshake, and for a request's headers: also the time that a connection may be idle.
+const HANDSHAKE: Duration = Duration::from_secs(20);
 /// Time that answers get to end when the server is told to.
-const FAREWELL: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(10);
+/// Time between a connection that could not be accepted and the next try.
+const PAUSE: Duration = Duration::from_millis(200);
 /// Most bytes that a request's headers may take.
 const HEADERS: usize = 32 << 10;
 
@@ -39,6 +45,8 @@ const HEADERS: usize = 32 << 10;
 pub struct Settings {
     /// Who the server is.
     pub identity: Identity,
+    /// Time after which a client that takes nothing is cut off.
+    pub patience: Duration,
     /// Is told what goes wrong, a line at a time. Clients that go away are not worth one.
     pub note: Box<dyn Fn(String) + Send + Sync>,
 }
@@ -49,77 +57,90 @@ pub async fn serve(
     listener: TcpListener,
     settings: Settings,
     stop: impl Future<Output = ()>,
-) -> Result<(), TlsError> {
-    let config = settings.identity.into_config()?;
-    let shop = Arc::new(Shop {
-        registry,
-        streams: Arc::new(Semaphore::new(STREAMS)),
-        pieces: Pieces::default(),
-        tls: TlsAcceptor::from(Arc::new(config)),
-        note: settings.note,
-    });
-    let connections = Arc::new(Semaphore::new(CONNECTIONS));
-    let graceful = GracefulShutdown::new();
+) {
+    let server = Arc::new(Server::new(registry, settings));
+    let stopping = CancellationToken::new();
+    let mut connections = JoinSet::new();
     tokio::pin!(stop);
     loop {
         tokio::select! {
             () = &mut stop => break,
-            accepted = accept(&listener, &connections) => match accepted {
-                Ok((client, address, permit)) => {
-                    let (shop, watcher) = (Arc::clone(&shop), graceful.watcher());
-                    tokio::spawn(async move {
-                        shop.attend(client, address, watcher).await;
-                        drop(permit);
-                    });
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
+                Ok((client, address)) => {
+                    connections.spawn(Arc::clone(&server).attend(client, address, stopping.clone()));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: others must end first.
-                    (shop.note)(format!("cannot accept a connection: {error}"));
-                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    (server.note)(format!("cannot accept a connection: {error}"));
+                    sleep(PAUSE).await;
                 }
             },
         }
     }
     drop(listener);
-    // Whoever has not ended by then is cut off.
-    drop(tokio::time::timeout(FAREWELL, graceful.shutdown()).await);
-    Ok(())
-}
-
-async fn accept(
-    listener: &TcpListener,
-    connections: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(connections).acquire_owned().await.map_err(io::Error::other)?;
-    let (client, address) = listener.accept().await?;
-    Ok((client, address, permit))
+    stopping.cancel();
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if timeout(GRACE, ended).await.is_err() {
+        connections.shutdown().await;
+    }
+    server.streams.end().await;
 }
 
 /// What all connections share.
-struct Shop {
+struct Server {
     registry: Registry,
-    streams: Arc<Semaphore>,
-    pieces: Pieces,
+    streams: Streams,
+    patience: Duration,
     tls: TlsAcceptor,
     note: Box<dyn Fn(String) + Send + Sync>,
 }
 
-impl Shop {
+impl Server {
+    fn new(registry: Registry, settings: Settings) -> Self {
+        let Settings { identity, patience, note } = settings;
+        Self { registry, streams: Streams::new(patience), patience, tls: identity.acceptor(), note }
+    }
+
     /// One connection, to its end.
-    async fn attend(&self, client: TcpStream, address: SocketAddr, watcher: Watcher) {
-        // Without it a small answer waits for the client's acknowledgement; if it cannot be set, it does.
-        let _ = client.set_nodelay(true);
-        let greeted = tokio::time::timeout(GREETING, self.tls.accept(client)).await;
+    async fn attend(self: Arc<Self>, client: TcpStream, address: SocketAddr, stopping: CancellationToken) {
+        self.tune(&client);
+        let greeted = tokio::select! {
+            greeted = timeout(HANDSHAKE, self.tls.accept(client)) => greeted,
+            () = stopping.cancelled() => return,
+        };
+        // Who speaks no TLS, or does not trust the certificate, is told by TLS itself.
         let Ok(Ok(stream)) = greeted else { return };
-        let service = service_fn(|request| async move { Ok::<_, Infallible>(self.respond(&request).await) });
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(GREETING).max_buf_size(HEADERS);
-        let served = watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await;
+        let served = self.talk(stream, &stopping).await;
         if let Err(error) = served
-            && let Some(fault) = verify_error(&error)
+            && let Some(fault) = fault_of(&error)
         {
             (self.note)(format!("broke the connection of {address}: {fault}"));
         }
+    }
+
+    /// A small answer does not wait for the client's acknowledgement, and the kernel gives up a client that acknowledges nothing. A kernel that
+    /// knows neither serves as well, but slower or longer.
+    fn tune(&self, client: &TcpStream) {
+        let _ = client.set_nodelay(true);
+        let _ = SockRef::from(client).set_tcp_user_timeout(Some(self.patience));
+    }
+
+    async fn talk(
+        &self,
+        stream: TlsStream<TcpStream>,
+        stopping: &CancellationToken,
+    ) -> Result<(), hyper::Error> {
+        let service = service_fn(|request| async move { Ok::<_, Infallible>(self.respond(&request).await) });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HANDSHAKE).max_buf_size(HEADERS);
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        tokio::select! {
+            served = connection.as_mut() => return served,
+            () = stopping.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await
     }
 
     async fn respond(&self, request: &Request<Incoming>) -> Response<Sending> {
@@ -132,29 +153,28 @@ impl Shop {
         Response::from_parts(parts, body)
     }
 
-    async fn send(&self, digest: &qiji_blueprint::Digest, range: std::ops::Range<u64>) -> Sending {
+    /// A blob that is sent whole is held to its digest on the way.
+    async fn send(&self, digest: &Digest, range: Range<u64>) -> Sending {
         let bundle = self.registry.bundle();
         let size = range.end - range.start;
-        let opened =
-            bundle.open_blob_at(digest, range.start).and_then(|part| Ok((part, bundle.blob(digest)?)));
-        let permit = Arc::clone(&self.streams).acquire_owned().await;
-        match (opened, permit) {
-            (Ok((_, whole)), Ok(permit)) if whole.size() == size => {
-                Sending::start(whole, size, self.pieces.clone(), permit)
-            }
-            (Ok((part, _)), Ok(permit)) => Sending::start(part.take(size), size, self.pieces.clone(), permit),
-            // The answer was that the blob is there; a body that is too short breaks the connection.
-            _ => Sending::Blob(tokio::sync::mpsc::channel(1).1, size),
+        if bundle.blob_size(digest) == Some(size)
+            && let Ok(whole) = bundle.blob(digest)
+        {
+            return self.streams.send(whole, size).await;
+        }
+        match bundle.open_blob_at(digest, range.start) {
+            Ok(part) => self.streams.send(part.take(size), size).await,
+            Err(_) => Sending::broken(size),
         }
     }
 }
 
 /// The bundle's fault in an error of a connection, where there is one.
-fn verify_error(error: &hyper::Error) -> Option<&VerifyError> {
-    let mut next = std::error::Error::source(error);
+fn fault_of(error: &hyper::Error) -> Option<&VerifyError> {
+    let mut next = error.source();
     while let Some(cause) = next {
-        if let Some(fault) =
-            cause.downcast_ref::<io::Error>().and_then(|error| error.get_ref()?.downcast_ref())
+        if let Some(error) = cause.downcast_ref::<io::Error>()
+            && let Some(fault) = error.get_ref()?.downcast_ref()
         {
             return Some(fault);
         }

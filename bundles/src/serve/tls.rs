@@ -1,5 +1,6 @@
-//! Who the server is: a certificate that the site gives, or one made for this run with an authority of its own, whose key is forgotten at once.
+//! Who the server is: a certificate that the site gives, or one made for this run by an authority of its own, whose key is kept nowhere.
 
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -11,15 +12,19 @@ use rcgen::{
 };
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use tokio_rustls::TlsAcceptor;
+use zeroize::Zeroizing;
 
 use crate::hash;
 
-/// A certificate with its key.
-#[derive(Debug)]
-pub struct Identity {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+/// A certificate with its key, which fit each other. It cannot be printed.
+pub struct Identity(Arc<ServerConfig>);
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").finish_non_exhaustive()
+    }
 }
 
 /// The authority that a certificate made for a run is signed by: what clients must trust.
@@ -35,8 +40,8 @@ pub struct Authority {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("cannot read the certificate or its key")]
-    File(#[source] io::Error),
+    #[error(transparent)]
+    File(io::Error),
     /// A file holds no such thing.
     #[error("{} holds no {what} in PEM", .path.display())]
     Pem {
@@ -48,25 +53,31 @@ pub enum TlsError {
     /// Key and certificate do not fit, or are of a kind that is not known.
     #[error("the certificate and its key cannot be used")]
     Unfit(#[from] rustls::Error),
-    /// None could be made for these names.
-    #[error("cannot make a certificate for these names")]
-    Names(#[from] rcgen::Error),
+    /// No server can be called so.
+    #[error("`{}` is neither a DNS name nor an address", .0.escape_debug())]
+    Name(String),
+    /// None could be made.
+    #[error("cannot make a certificate")]
+    Made(#[from] rcgen::Error),
 }
 
 impl Identity {
-    /// From files in PEM: a certificate, followed by those that lead to an authority, and its private key.
-    pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let lacks = |path: &Path, what| TlsError::Pem { path: path.to_owned(), what };
-        let read = |path: &Path| fs_err::read(path).map_err(TlsError::File);
-        let chain = CertificateDer::pem_slice_iter(&read(certificate)?).collect::<Result<Vec<_>, _>>();
-        let chain =
-            chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| lacks(certificate, "certificate"))?;
-        let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|_| lacks(key, "private key"))?;
-        Ok(Self { chain, key })
+    /// From files in PEM: a certificate, followed by those that lead to an authority, and its private key. Gives all faults of both.
+    pub fn load(certificate: &Path, key: &Path) -> Result<Self, Vec<TlsError>> {
+        match (chain(certificate), private_key(key)) {
+            (Ok(chain), Ok(key)) => Self::new(chain, key).map_err(|error| vec![error]),
+            (chain, key) => Err(chain.err().into_iter().chain(key.err()).collect()),
+        }
     }
 
-    /// One for these DNS names and addresses, with the authority that signed it.
-    pub fn make(names: &[String]) -> Result<(Self, Authority), TlsError> {
+    /// One for these DNS names and addresses, with the authority that signed it. Gives all names that cannot be had.
+    pub fn make(names: &[String]) -> Result<(Self, Authority), Vec<TlsError>> {
+        let bad = names.iter().filter(|name| ServerName::try_from(name.as_str()).is_err());
+        let bad: Vec<_> = bad.cloned().map(TlsError::Name).collect();
+        if bad.is_empty() { Self::issue(names).map_err(|error| vec![error]) } else { Err(bad) }
+    }
+
+    fn issue(names: &[String]) -> Result<(Self, Authority), TlsError> {
         let mut params = CertificateParams::new(Vec::new())?;
         // A site's clocks may be years off, and the key is gone when the server ends.
         (params.not_before, params.not_after) = (date_time_ymd(2000, 1, 1), date_time_ymd(2099, 12, 31));
@@ -77,36 +88,53 @@ impl Identity {
         let issuer = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
 
         params.subject_alt_names = CertificateParams::new(names)?.subject_alt_names;
-        params
-            .distinguished_name
-            .push(DnType::CommonName, names.first().map_or("qiji serve", String::as_str));
+        let first = names.first().map_or("qiji serve", String::as_str);
+        params.distinguished_name.push(DnType::CommonName, first);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &issuer)?;
-        let identity = Self {
-            chain: vec![certificate.der().clone()],
-            key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
-        };
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        let identity = Self::new(vec![certificate.der().clone()], key.into())?;
         let fingerprint = fingerprint(issuer.der());
         Ok((identity, Authority { pem: issuer.pem(), fingerprint }))
     }
 
-    /// What a TLS server needs to know: TLS 1.2 and 1.3, and HTTP/1.1 only, which is the quickest way for large bodies.
-    pub(crate) fn into_config(self) -> Result<ServerConfig, TlsError> {
+    /// TLS 1.2 and 1.3, and HTTP/1.1 only, which is the quickest way for large bodies.
+    fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        let mut config = builder.with_no_client_auth().with_single_cert(self.chain, self.key)?;
+        let mut config = builder.with_no_client_auth().with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(config)
+        Ok(Self(Arc::new(config)))
     }
+
+    pub(crate) fn acceptor(self) -> TlsAcceptor {
+        TlsAcceptor::from(self.0)
+    }
+}
+
+fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bytes = fs_err::read(path).map_err(TlsError::File)?;
+    let chain = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
+    chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| lacks(path, "certificate"))
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let bytes = Zeroizing::new(fs_err::read(path).map_err(TlsError::File)?);
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| lacks(path, "private key"))
+}
+
+fn lacks(path: &Path, what: &'static str) -> TlsError {
+    TlsError::Pem { path: path.to_owned(), what }
 }
 
 /// Names that a server which listens on `address` is surely called by.
 pub fn own_names(address: IpAddr) -> Vec<String> {
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    if !address.is_loopback() && !address.is_unspecified() {
+    let address = address.to_canonical();
+    if !address.is_unspecified() && !names.contains(&address.to_string()) {
         names.insert(0, address.to_string());
     }
     names

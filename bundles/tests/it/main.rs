@@ -12,6 +12,7 @@ mod policy;
 mod reader;
 mod roundtrip;
 mod sboms;
+mod serve;
 mod signing;
 mod tools;
 mod volumes;

@@ -76,6 +76,8 @@ enum Verb {
     Reset(verbs::reset::Args),
     /// Install a site on throw-away hosts with no way out, test it, and sign a report
     Rehearse(verbs::rehearse::Args),
+    /// Give a bundle's images out as a read-only registry with TLS, without unpacking it
+    Serve(verbs::serve::Args),
     /// Print a shell's completions
     Completions(verbs::completions::Args),
 }
@@ -101,6 +103,7 @@ fn main() -> ExitCode {
         Verb::Status(args) => verbs::status::run(&args),
         Verb::Reset(args) => verbs::reset::run(&args),
         Verb::Rehearse(args) => verbs::rehearse::run(&args),
+        Verb::Serve(args) => verbs::serve::run(&args),
         Verb::Completions(args) => verbs::completions::run(&args),
     };
     match outcome {

@@ -14,4 +14,4 @@ mod product;
 pub use bundle::Bundle;
 pub use difference::{blob, difference, first_byte};
 pub use field::{Field, quickstart_hosts};
-pub use product::{Product, Run};
+pub use product::{Product, Run, workspace};

@@ -84,7 +84,7 @@ impl std::fmt::Display for Run {
 }
 
 /// The workspace's root.
-pub(crate) fn workspace() -> PathBuf {
+pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
         .nth(2)

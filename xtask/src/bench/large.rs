@@ -1,4 +1,4 @@
-//! A bundle of 4 GiB: what memory writing and verifying it take, and how fast it is verified.
+//! A bundle of 4 GiB: what memory writing, verifying and serving it take, and how fast it is verified and served.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::measure::{measure, time};
+use super::serve;
 use super::table::{Row, megabytes, ratio, row, seconds};
 use crate::places;
 use crate::run::run as run_program;
@@ -15,7 +16,7 @@ const SIZE: &str = "4096";
 /// Runs of each of the two programs.
 const RUNS: usize = 3;
 
-/// Writes the bundle with the library, verifies it with the product by turns with openssl.
+/// Writes the bundle with the library, verifies it with the product by turns with openssl, and serves it.
 pub(crate) fn large(logs: &Path) -> Result<Vec<Row>> {
     println!("a bundle of 4 GiB");
     let mut build = Command::new(env!("CARGO"));
@@ -42,10 +43,12 @@ pub(crate) fn large(logs: &Path) -> Result<Vec<Row>> {
         ours.push(time(&mut verify())?);
         theirs.push(time(&mut openssl())?);
     }
-    Ok(vec![
+    let mut rows = vec![
         row("verify a bundle of 4 GiB (blobs of 128 MiB)", seconds(&ours), ""),
         row("verify it, as a ratio to openssl", ratio(&ours, &theirs), "≤ 0.6"),
         row("peak memory, writing 4 GiB", megabytes(written.peak_kib * 1024), "< 64 MB"),
         row("peak memory of qiji, verifying 4 GiB", megabytes(verified.peak_kib * 1024), "< 64 MB"),
-    ])
+    ];
+    rows.extend(serve::serve(&bundle, &trust)?);
+    Ok(rows)
 }

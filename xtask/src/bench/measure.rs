@@ -64,6 +64,11 @@ pub(crate) fn time(command: &mut Command) -> Result<Duration> {
     if status.success() { Ok(wall) } else { bail!("{name} ended with {status}") }
 }
 
+/// The most resident memory that a running process has held so far, in KiB.
+pub(crate) fn peak(pid: u32, program: &str) -> Option<u64> {
+    peak_of(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, program)
+}
+
 fn watch(pid: u32, program: &str, ended: &AtomicBool) -> u64 {
     let Ok(mut status) = fs::File::open(format!("/proc/{pid}/status")) else { return 0 };
     let mut peak = 0;

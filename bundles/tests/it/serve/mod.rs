@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use qiji_blueprint::site::Arch;
 use qiji_bundle::serve::{Authority, Identity, Registry, Settings, own_names, serve};
@@ -18,9 +19,11 @@ use crate::fixture::{Bench, Store, layer, sample};
 
 /// Bytes of the large blob: more than the server holds of one at a time.
 const LARGE: usize = 3_000_001;
+/// Time that a client may take nothing, where a test is not about that.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The sample, an image of a second host with the same path, and a large blob.
-fn stock() -> (BundleSpec, Store) {
+fn contents() -> (BundleSpec, Store) {
     let (mut spec, mut store) = sample();
     let other = layer("etcd", b"from elsewhere");
     spec.images.push(store.image(
@@ -41,17 +44,17 @@ fn stock() -> (BundleSpec, Store) {
     (spec, store)
 }
 
-/// A verified bundle of the stock.
-struct Shop {
+/// A verified bundle, in a folder of its own.
+struct Stock {
     bench: Bench,
     path: PathBuf,
     bundle: Verified,
 }
 
-impl Shop {
+impl Stock {
     fn new() -> Self {
         let bench = Bench::new();
-        let (spec, store) = stock();
+        let (spec, store) = contents();
         let (path, _) = bench.write("stock.qiji", &spec, &store);
         let bundle = bench.verify(&path).unwrap();
         Self { bench, path, bundle }
@@ -66,8 +69,8 @@ impl Shop {
     }
 
     /// Serves on a free port of this machine.
-    fn open(&self) -> Server {
-        Server::start(self.registry())
+    fn serve(&self) -> Server {
+        Server::start(self.registry(), PATIENCE)
     }
 }
 
@@ -81,11 +84,12 @@ struct Server {
 }
 
 impl Server {
-    fn start(registry: Registry) -> Self {
+    fn start(registry: Registry, patience: Duration) -> Self {
         let (identity, authority) = Identity::make(&own_names(Ipv4Addr::LOCALHOST.into())).unwrap();
         let notes = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&notes);
-        let settings = Settings { identity, note: Box::new(move |line| told.lock().unwrap().push(line)) };
+        let note = Box::new(move |line| told.lock().unwrap().push(line));
+        let settings = Settings { identity, patience, note };
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, address) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -94,7 +98,7 @@ impl Server {
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
-                serve(registry, listener, settings, async { drop(stopped.await) }).await.unwrap();
+                serve(registry, listener, settings, async { drop(stopped.await) }).await;
             });
         });
         let address = address.recv().unwrap();

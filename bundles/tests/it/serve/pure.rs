@@ -5,24 +5,25 @@ use std::io::Read as _;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 use qiji_blueprint::Digest;
+use qiji_blueprint::site::Arch;
 use qiji_bundle::serve::{Content, Registry};
 use serde_json::{Value, json};
 
-use super::{LARGE, Shop};
+use super::{LARGE, Stock};
 use crate::fixture::MANIFEST;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-fn ask_with(registry: &Registry, method: Method, path: &str, headers: &[(&str, &str)]) -> Response<Content> {
+fn ask_with(registry: &Registry, method: &Method, path: &str, headers: &[(&str, &str)]) -> Response<Content> {
     let headers: HeaderMap = headers
         .iter()
         .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap()))
         .collect();
-    registry.answer(&method, &path.parse().unwrap(), &headers)
+    registry.answer(method, &path.parse().unwrap(), &headers)
 }
 
 fn ask(registry: &Registry, path: &str) -> Response<Content> {
-    ask_with(registry, Method::GET, path, &[])
+    ask_with(registry, &Method::GET, path, &[])
 }
 
 fn header<'r>(response: &'r Response<Content>, name: &str) -> &'r str {
@@ -56,7 +57,7 @@ fn manifest(registry: &Registry, path: &str) -> String {
 
 #[test]
 fn it_says_that_it_is_a_registry() {
-    let registry = Shop::new().registry();
+    let registry = Stock::new().registry();
     for path in ["/v2/", "/v2"] {
         let response = ask(&registry, path);
         assert_eq!((response.status(), json_of(&response)), (StatusCode::OK, json!({})));
@@ -66,7 +67,7 @@ fn it_says_that_it_is_a_registry() {
 
 #[test]
 fn images_are_found_with_and_without_their_hosts() {
-    let registry = Shop::new().registry();
+    let registry = Stock::new().registry();
     let by_path = manifest(&registry, "/v2/kube-proxy/manifests/v1.36.3");
     assert_eq!(manifest(&registry, "/v2/qiji.local/kube-proxy/manifests/v1.36.3"), by_path);
     assert_eq!(manifest(&registry, "/v2/kube-proxy/manifests/v1.36.3?ns=qiji.local"), by_path);
@@ -93,14 +94,14 @@ fn images_are_found_with_and_without_their_hosts() {
     assert_eq!(refusal(&ask(&registry, "/v2/etcd/manifests/v9")), (404, "MANIFEST_UNKNOWN".to_owned()));
     let blob_as_manifest = format!(
         "/v2/etcd/manifests/{}",
-        registry.bundle().package("large", qiji_blueprint::site::Arch::Amd64).unwrap().blobs[0].digest
+        registry.bundle().package("large", Arch::Amd64).unwrap().blobs[0].digest
     );
     assert_eq!(refusal(&ask(&registry, &blob_as_manifest)), (404, "MANIFEST_UNKNOWN".to_owned()));
 }
 
 #[test]
 fn lists_come_whole_and_in_pages() {
-    let registry = Shop::new().registry();
+    let registry = Stock::new().registry();
     let all = ["bundles/demo", "etcd", "kube-proxy", "other.example-5000/etcd", "qiji.local/etcd"];
     assert_eq!(json_of(&ask(&registry, "/v2/_catalog")), json!({ "repositories": all }));
     assert_eq!(registry.repositories().collect::<Vec<_>>(), all);
@@ -121,8 +122,8 @@ fn lists_come_whole_and_in_pages() {
 
 #[test]
 fn blobs_are_given_whole_or_in_part() {
-    let shop = Shop::new();
-    let (registry, digest) = (shop.registry(), shop.large());
+    let stock = Stock::new();
+    let (registry, digest) = (stock.registry(), stock.large());
     let size = LARGE as u64;
     let path = format!("/v2/etcd/blobs/{digest}");
     let whole = ask(&registry, &path);
@@ -134,7 +135,7 @@ fn blobs_are_given_whole_or_in_part() {
     let etag = format!("\"{digest}\"");
     assert_eq!(header(&whole, "etag"), etag);
 
-    let part = |headers: &[(&str, &str)]| ask_with(&registry, Method::GET, &path, headers);
+    let part = |headers: &[(&str, &str)]| ask_with(&registry, &Method::GET, &path, headers);
     let middle = part(&[("range", "bytes=100-199")]);
     assert_eq!(
         (middle.status(), middle.body()),
@@ -160,24 +161,27 @@ fn blobs_are_given_whole_or_in_part() {
 
 #[test]
 fn head_is_get_without_a_body() {
-    let shop = Shop::new();
-    let registry = shop.registry();
+    let stock = Stock::new();
+    let registry = stock.registry();
     let paths =
         ["/v2/", "/v2/_catalog", "/v2/kube-proxy/manifests/v1.36.3", "/v2/etcd/manifests/none", "/other"]
             .map(str::to_owned);
-    for path in paths.into_iter().chain([format!("/v2/etcd/blobs/{}", shop.large())]) {
-        let (get, head) = (ask(&registry, &path), ask_with(&registry, Method::HEAD, &path, &[]));
+    for path in paths.into_iter().chain([format!("/v2/etcd/blobs/{}", stock.large())]) {
+        let (get, head) = (ask(&registry, &path), ask_with(&registry, &Method::HEAD, &path, &[]));
         assert_eq!((get.status(), get.headers()), (head.status(), head.headers()), "{path}");
         assert_eq!(*head.body(), Content::Bytes(Vec::new()));
     }
+    let large = format!("/v2/etcd/blobs/{}", stock.large());
+    let in_part = ask_with(&registry, &Method::HEAD, &large, &[("range", "bytes=0-9")]);
+    assert_eq!((in_part.status(), header(&in_part, "content-length")), (StatusCode::OK, &*LARGE.to_string()));
 }
 
 #[test]
 fn nothing_can_be_written() {
-    let registry = Shop::new().registry();
+    let registry = Stock::new().registry();
     for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
         for path in ["/v2/etcd/blobs/uploads/", "/v2/etcd/manifests/v1", "/"] {
-            let response = ask_with(&registry, method.clone(), path, &[]);
+            let response = ask_with(&registry, &method, path, &[]);
             assert_eq!(refusal(&response), (405, "UNSUPPORTED".to_owned()));
             assert_eq!(header(&response, "allow"), "GET, HEAD");
         }
@@ -187,10 +191,10 @@ fn nothing_can_be_written() {
 
 #[test]
 fn the_signature_is_a_referrer_of_the_root() {
-    let shop = Shop::new();
-    let registry = shop.registry();
+    let stock = Stock::new();
+    let registry = stock.registry();
     let root = manifest(&registry, "/v2/bundles/demo/manifests/1.2.3");
-    assert_eq!(root, shop.bundle.root().to_string());
+    assert_eq!(root, stock.bundle.root().to_string());
     let path = format!("/v2/bundles/demo/referrers/{root}");
     let response = ask(&registry, &path);
     assert_eq!(header(&response, "content-type"), INDEX);
@@ -210,15 +214,28 @@ fn the_signature_is_a_referrer_of_the_root() {
 }
 
 #[test]
+fn bills_of_materials_are_referrers_of_what_they_describe() {
+    let stock = Stock::new();
+    let registry = stock.registry();
+    let etcd = stock.bundle.images(Some(Arch::Amd64)).find(|image| image.name == "qiji.local/etcd:3.7.3-0");
+    let etcd = etcd.unwrap().manifest.digest;
+    let list = json_of(&ask(&registry, &format!("/v2/etcd/referrers/{etcd}")));
+    let [sbom] = list["manifests"].as_array().unwrap().as_slice() else { panic!("{list}") };
+    assert_eq!(sbom["artifactType"], "application/spdx+json");
+    assert_eq!(sbom["annotations"]["dev.qiji.name"], "qiji.local/etcd:3.7.3-0");
+    manifest(&registry, &format!("/v2/etcd/manifests/{}", sbom["digest"].as_str().unwrap()));
+}
+
+#[test]
 fn everything_in_the_bundle_is_reached_from_its_root() {
-    let shop = Shop::new();
-    let registry = shop.registry();
+    let stock = Stock::new();
+    let registry = stock.registry();
     let mut open = vec![manifest(&registry, "/v2/bundles/demo/manifests/1.2.3")];
     let mut seen = std::collections::BTreeSet::new();
     while let Some(digest) = open.pop() {
         manifest(&registry, &format!("/v2/bundles/demo/manifests/{digest}"));
         let mut bytes = Vec::new();
-        shop.bundle.blob(&digest.parse().unwrap()).unwrap().read_to_end(&mut bytes).unwrap();
+        stock.bundle.blob(&digest.parse().unwrap()).unwrap().read_to_end(&mut bytes).unwrap();
         let document: Value = serde_json::from_slice(&bytes).unwrap();
         let list = |name: &str| document[name].as_array().cloned().unwrap_or_default();
         for content in

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::Shop;
+use super::Stock;
 
 fn run(program: &str, args: &[&str]) -> String {
     let output = Command::new(program)
@@ -18,19 +18,19 @@ fn run(program: &str, args: &[&str]) -> String {
 
 #[test]
 fn skopeo_pulls_images_of_all_architectures() {
-    let shop = Shop::new();
-    let server = shop.open();
-    let trusted = shop.bench.path("trusted");
+    let stock = Stock::new();
+    let server = stock.serve();
+    let trusted = stock.bench.path("trusted");
     fs_err::create_dir(&trusted).unwrap();
     fs_err::write(trusted.join("ca.crt"), &server.authority.pem).unwrap();
     let trusted = trusted.to_str().unwrap();
-    let target = shop.bench.path("pulled");
+    let target = stock.bench.path("pulled");
     let image = format!("docker://{}/qiji.local/etcd:3.7.3-0", server.address);
     let to = format!("dir:{}", target.display());
     run("skopeo", &["copy", "--all", "--preserve-digests", "--src-cert-dir", trusted, &image, &to]);
     let index: Value = serde_json::from_slice(&fs_err::read(target.join("manifest.json")).unwrap()).unwrap();
     assert_eq!(index["manifests"].as_array().unwrap().len(), 2);
-    let layers = shop.bundle.images(None).filter(|image| image.name.starts_with("qiji.local/etcd"));
+    let layers = stock.bundle.images(None).filter(|image| image.name.starts_with("qiji.local/etcd"));
     for layer in layers.flat_map(|image| &image.layers) {
         let bytes = fs_err::read(target.join(layer.digest.hex())).unwrap();
         assert_eq!(qiji_blueprint::Digest::of(&bytes), layer.digest);
@@ -43,9 +43,9 @@ fn skopeo_pulls_images_of_all_architectures() {
 
 #[test]
 fn openssl_shows_the_fingerprint_that_is_told_and_trusts_the_server() {
-    let shop = Shop::new();
-    let server = shop.open();
-    let ca = shop.bench.path("ca.pem");
+    let stock = Stock::new();
+    let server = stock.serve();
+    let ca = stock.bench.path("ca.pem");
     fs_err::write(&ca, &server.authority.pem).unwrap();
     let ca = ca.to_str().unwrap();
     let shown = run("openssl", &["x509", "-in", ca, "-noout", "-fingerprint", "-sha256"]);

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use qiji_blueprint::Digest;
+use qiji_bundle::serve::Registry;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use socket2::{Domain, Socket, Type};
 
-use super::{LARGE, Server, Shop};
+use super::{LARGE, PATIENCE, Server, Stock};
 
 type Tls = BufReader<StreamOwned<ClientConnection, TcpStream>>;
 
@@ -25,6 +28,10 @@ struct Reply {
 
 impl Server {
     fn connect(&self) -> Tls {
+        self.over(TcpStream::connect(self.address).unwrap())
+    }
+
+    fn over(&self, stream: TcpStream) -> Tls {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.authority.pem.as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -32,7 +39,7 @@ impl Server {
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let config = config.with_root_certificates(roots).with_no_client_auth();
         let client = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
-        BufReader::new(StreamOwned::new(client, TcpStream::connect(self.address).unwrap()))
+        BufReader::new(StreamOwned::new(client, stream))
     }
 
     fn get(&self, path: &str, headers: &str) -> Reply {
@@ -75,13 +82,13 @@ fn reply(tls: &mut Tls) -> Reply {
 
 #[test]
 fn blobs_come_whole_and_in_part_over_one_connection() {
-    let shop = Shop::new();
-    let server = shop.open();
-    let path = format!("/v2/etcd/blobs/{}", shop.large());
+    let stock = Stock::new();
+    let server = stock.serve();
+    let path = format!("/v2/etcd/blobs/{}", stock.large());
     let mut tls = server.connect();
     request(&mut tls, &path, "");
     let whole = reply(&mut tls);
-    assert_eq!((whole.status, Digest::of(&whole.body)), (200, shop.large()));
+    assert_eq!((whole.status, Digest::of(&whole.body)), (200, stock.large()));
     for (range, expected) in [("0-0", 0..1), ("131072-1000000", 131_072..1_000_001), ("-7", LARGE - 7..LARGE)]
     {
         request(&mut tls, &path, &format!("Range: bytes={range}\r\n"));
@@ -101,14 +108,14 @@ fn blobs_come_whole_and_in_part_over_one_connection() {
 
 #[test]
 fn a_blob_that_changed_breaks_the_connection_before_its_end() {
-    let shop = Shop::new();
-    let mut server = shop.open();
-    let large = shop.large();
-    let mut bytes = fs_err::read(&shop.path).unwrap();
-    let at =
-        bytes.windows(large.hex().len()).position(|window| window == large.hex().as_bytes()).unwrap() + 600;
-    bytes[at] ^= 1;
-    fs_err::write(&shop.path, bytes).unwrap();
+    let stock = Stock::new();
+    let mut server = stock.serve();
+    let large = stock.large();
+    let mut bytes = fs_err::read(&stock.path).unwrap();
+    let member = format!("blobs/sha256/{}", large.hex());
+    let header = bytes.windows(member.len()).position(|window| window == member.as_bytes()).unwrap();
+    bytes[header + 512 + 100] ^= 1;
+    fs_err::write(&stock.path, bytes).unwrap();
     let reply = server.get(&format!("/v2/etcd/blobs/{large}"), "");
     assert!(!reply.whole && reply.body.len() < LARGE, "{} bytes came", reply.body.len());
     assert_eq!(server.get("/v2/", "").status, 200);
@@ -119,22 +126,22 @@ fn a_blob_that_changed_breaks_the_connection_before_its_end() {
 
 #[test]
 fn many_pull_at_once() {
-    let shop = Shop::new();
-    let server = shop.open();
-    let path = format!("/v2/etcd/blobs/{}", shop.large());
+    let stock = Stock::new();
+    let server = stock.serve();
+    let path = format!("/v2/etcd/blobs/{}", stock.large());
     std::thread::scope(|scope| {
         let pulls: Vec<_> =
             (0..80).map(|_| scope.spawn(|| Digest::of(&server.get(&path, "").body))).collect();
-        assert!(pulls.into_iter().all(|pull| pull.join().unwrap() == shop.large()));
+        assert!(pulls.into_iter().all(|pull| pull.join().unwrap() == stock.large()));
     });
 }
 
 #[test]
 fn an_answer_that_has_begun_ends_when_the_server_stops() {
-    let shop = Shop::new();
-    let mut server = shop.open();
+    let stock = Stock::new();
+    let mut server = stock.serve();
     let mut tls = server.connect();
-    request(&mut tls, &format!("/v2/etcd/blobs/{}", shop.large()), "");
+    request(&mut tls, &format!("/v2/etcd/blobs/{}", stock.large()), "");
     let (status, headers) = head(&mut tls);
     let mut first = [0; 1000];
     tls.read_exact(&mut first).unwrap();
@@ -143,7 +150,7 @@ fn an_answer_that_has_begun_ends_when_the_server_stops() {
     tls.read_exact(&mut rest).unwrap();
     assert_eq!(
         (status, headers["content-length"].parse(), Digest::of(&[&first[..], &rest].concat())),
-        (200, Ok(LARGE), shop.large())
+        (200, Ok(LARGE), stock.large())
     );
     drop(tls);
     server.wait();
@@ -152,20 +159,71 @@ fn an_answer_that_has_begun_ends_when_the_server_stops() {
 
 #[test]
 fn volumes_are_served_and_restored_on_the_way() {
-    let shop = Shop::new();
+    let stock = Stock::new();
     let division = qiji_bundle::Division { volume_size: 1 << 20, parity: qiji_bundle::Parity::Volumes(1) };
-    qiji_bundle::split(&shop.path, &shop.bench.path("discs.qiji"), division, &mut |_| ()).unwrap();
-    fs_err::remove_file(shop.bench.path("discs.qiji.002")).unwrap();
-    let bundle = shop.bench.verify(&shop.bench.path("discs.qiji.001")).unwrap();
-    let server = Server::start(qiji_bundle::serve::Registry::new(bundle).unwrap());
-    let reply = server.get(&format!("/v2/etcd/blobs/{}", shop.large()), "");
-    assert_eq!(Digest::of(&reply.body), shop.large());
+    qiji_bundle::split(&stock.path, &stock.bench.path("discs.qiji"), division, &mut |_| ()).unwrap();
+    fs_err::remove_file(stock.bench.path("discs.qiji.002")).unwrap();
+    let bundle = stock.bench.verify(&stock.bench.path("discs.qiji.001")).unwrap();
+    let server = Server::start(Registry::new(bundle).unwrap(), PATIENCE);
+    let reply = server.get(&format!("/v2/etcd/blobs/{}", stock.large()), "");
+    assert_eq!(Digest::of(&reply.body), stock.large());
+}
+
+/// A client whose kernel takes no more than a few kilobytes that it has not read.
+fn narrow(server: &Server) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&server.address.into()).unwrap();
+    socket.into()
+}
+
+/// Requests that a client sends at once.
+const PIPELINED: usize = 4;
+
+#[test]
+fn clients_that_take_nothing_make_room_for_others() {
+    let stock = Stock::new();
+    let server = Server::start(stock.registry(), Duration::from_secs(1));
+    let path = format!("/v2/etcd/blobs/{}", stock.large());
+    // As many as blobs are read at a time.
+    let mut waiting: Vec<Tls> = (0..32).map(|_| server.over(narrow(&server))).collect();
+    for tls in &mut waiting {
+        // More than the server's kernel takes for a client.
+        (0..PIPELINED).for_each(|_| request(tls, &path, ""));
+        assert_eq!(head(tls).0, 200);
+    }
+    // Whoever asks gets a turn in the order of asking: by the last of these all the others take nothing, and one of them must be cut off for it.
+    for _ in 0..2 * PIPELINED {
+        assert_eq!(Digest::of(&server.get(&path, "").body), stock.large());
+    }
+    let is_cut = |tls: Tls| {
+        let mut rest = Vec::new();
+        // How a connection that is cut off ends is of no matter.
+        let _ = tls.take((PIPELINED * LARGE) as u64).read_to_end(&mut rest);
+        rest.len() < PIPELINED * LARGE
+    };
+    assert!(waiting.into_iter().any(is_cut));
+}
+
+#[test]
+fn a_silent_client_does_not_keep_the_server_from_ending() {
+    let mut server = Stock::new().serve();
+    let mut idle = server.connect();
+    request(&mut idle, "/v2/", "");
+    assert_eq!(reply(&mut idle).status, 200);
+    let silent = TcpStream::connect(server.address).unwrap();
+    assert_eq!(server.get("/v2/", "").status, 200);
+    server.wait();
+    let mut rest = Vec::new();
+    // Neither is cut off after ten seconds: both see the end of a connection that was closed well.
+    assert_eq!(idle.read_to_end(&mut rest).unwrap(), 0);
+    assert_eq!((&silent).read_to_end(&mut rest).unwrap(), 0);
 }
 
 #[test]
 fn who_speaks_no_tls_or_waits_hinders_nobody() {
-    let shop = Shop::new();
-    let server = shop.open();
+    let stock = Stock::new();
+    let server = stock.serve();
     let mut plain = TcpStream::connect(server.address).unwrap();
     plain.write_all(b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let silent: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(server.address).unwrap()).collect();

@@ -16,6 +16,7 @@ pub(crate) mod policy;
 pub(crate) mod rebuild;
 pub(crate) mod rehearse;
 pub(crate) mod reset;
+pub(crate) mod serve;
 pub(crate) mod sign;
 pub(crate) mod split;
 pub(crate) mod status;

@@ -102,6 +102,10 @@ fn what_is_no_delta_or_no_inventory_is_told() {
         "inventory_of_a_delta",
         bench.qiji(&["inventory", "delta.qiji", "--output", "other.json"])
     );
+    insta::assert_snapshot!(
+        "serve_a_delta",
+        bench.qiji(&["serve", "delta.qiji", "--trust", "a.pub", "--listen", "127.0.0.1:0"])
+    );
     bench.does(&with(&REBUILD, &["--base", "1.0.0.qiji"]));
     assert!(bench.bytes("rebuilt.qiji") == bench.bytes("1.2.0.qiji"));
 }

@@ -7,6 +7,7 @@ mod killed;
 mod materials;
 mod refused;
 mod same_bytes;
+mod served;
 mod trust;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -26,6 +27,9 @@ fn main() {
         trial("a_pinned_host_key_holds_and_another_is_refused", access::pinned),
         trial("a_password_is_asked_for_once_and_in_peace", access::asked),
         trial("a_caller_may_log_in_in_another_way_than_the_site_says", access::overridden),
+        trial("containerd_pulls_from_a_served_bundle", served::containerd),
+        trial("skopeo_pulls_from_a_served_bundle", served::skopeo),
+        trial("oras_pulls_from_a_served_bundle", served::oras),
         trial("an_installation_killed_once_goes_on", killed::once),
         trial("spdx_tools_take_the_documents", materials::spdx_tools_take_them).with_ignored_flag(true),
         trial("every_program_of_every_architecture_starts", architectures::story).with_ignored_flag(true),

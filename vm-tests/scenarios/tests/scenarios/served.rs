@@ -1,19 +1,49 @@
-//! `qiji serve` as the field's own clients see it: containerd, for which it is a mirror, and oras.
+//! `qiji serve` as the field's own clients see it: containerd, for which it is a mirror, skopeo and oras.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use fs_err as fs;
-use qiji_scenarios::{Bundle, Product, Run, workspace};
+use qiji_scenarios::{Bundle, Product, Run, blob, workspace};
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// Time that a daemon may take to start.
+const START: Duration = Duration::from_secs(30);
+/// Time between two looks whether it has.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Media type of the envelope with the bundle's signatures.
+const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
+
+/// A program in the background. It ends with its end.
+struct Daemon(Child);
+
+impl Daemon {
+    /// Tells it to end, and holds when it does so well.
+    fn stop(mut self) -> Result<()> {
+        Run::of(Command::new("kill").arg(self.0.id().to_string()))?.expect(0)?;
+        let status = self.0.wait()?;
+        ensure!(status.success(), "the server ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It has ended already, or nobody is there to be told that it cannot be.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A server over the quickstart's bundle, on a free port of this machine.
 struct Serving {
-    process: Child,
+    daemon: Daemon,
+    /// What it says is not read any more, but it can say it.
+    _output: BufReader<ChildStdout>,
     address: String,
     folder: TempDir,
     bundle: Bundle,
@@ -25,52 +55,45 @@ impl Serving {
         let product = Product::find()?;
         let bundle = Bundle::quickstart(&product)?;
         let folder = tempfile::tempdir()?;
-        let mut inspect = Command::new(product.qiji());
-        inspect.arg("inspect").arg(&bundle.file).arg("--trust").arg(&bundle.trust).arg("--json");
-        let content = serde_json::from_str(&Run::of(&mut inspect)?.expect(0)?.stdout)?;
-        let mut serve = Command::new(product.qiji());
-        serve.arg("serve").arg(&bundle.file).arg("--trust").arg(&bundle.trust);
+        let qiji = |verb: &str| {
+            let mut command = Command::new(product.qiji());
+            command.arg(verb).arg(&bundle.file).arg("--trust").arg(&bundle.trust);
+            command
+        };
+        let content = serde_json::from_str(&Run::of(qiji("inspect").arg("--json"))?.expect(0)?.stdout)?;
+        let mut serve = qiji("serve");
         serve.args(["--listen", "127.0.0.1:0"]).arg("--ca-output").arg(folder.path().join("ca.crt"));
-        let mut process = serve.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-        let output = process.stdout.take().context("the server has no output")?;
+        let mut daemon = Daemon(serve.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
+        let mut output = BufReader::new(daemon.0.stdout.take().context("the server has no output")?);
         let mut line = String::new();
-        BufReader::new(output).read_line(&mut line)?;
+        output.read_line(&mut line)?;
         let address = line.split(['/', ',']).find(|word| word.starts_with("127.0.0.1:"));
         let address = address.with_context(|| format!("no address is in `{line}`"))?.to_owned();
-        Ok(Self { process, address, folder, bundle, content })
+        Ok(Self { daemon, _output: output, address, folder, bundle, content })
     }
 
+    /// The certificate that clients must trust. Its folder holds no other file that ends so.
     fn ca(&self) -> PathBuf {
         self.folder.path().join("ca.crt")
     }
 
-    /// Full name of an image of the bundle.
-    fn image(&self) -> Result<&str> {
-        self.content["images"][0]["name"].as_str().context("the bundle has no image")
+    /// Full name and manifest of an image of the bundle.
+    fn image(&self) -> Result<(&str, &str)> {
+        let image = &self.content["images"][0];
+        let text = |key: &str| image[key].as_str().with_context(|| format!("the first image has no {key}"));
+        Ok((text("name")?, text("manifest")?))
     }
 
-    /// Tells the server to end, and holds when it does so well.
-    fn stop(mut self) -> Result<()> {
-        Run::of(Command::new("kill").arg(self.process.id().to_string()))?.expect(0)?;
-        let status = self.process.wait()?;
-        ensure!(status.success(), "the server ended with {status}");
-        Ok(())
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        // It has ended already, or nobody is there to be told that it cannot be.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+    fn stop(self) -> Result<()> {
+        self.daemon.stop()
     }
 }
 
 /// The bundle's own containerd pulls an image by its own name from a mirror that it is told of in `hosts.toml`.
 pub(crate) fn containerd() -> Result<()> {
     let serving = Serving::start()?;
-    let daemon = Daemon::start(&serving)?;
-    let image = serving.image()?;
+    let containerd = Containerd::start(&serving)?;
+    let (image, digest) = serving.image()?;
     let (host, _) = image.split_once('/').context("the image has no host")?;
     let hosts = serving.folder.path().join("hosts");
     fs::create_dir_all(hosts.join(host))?;
@@ -80,22 +103,21 @@ pub(crate) fn containerd() -> Result<()> {
         serving.ca().display()
     );
     fs::write(hosts.join(host).join("hosts.toml"), toml)?;
-    daemon.ctr(&["images", "pull", "--snapshotter", "native", "--hosts-dir", &hosts.to_string_lossy(), image])?;
-    let digest = serving.content["images"][0]["manifest"].as_str().map(str::to_owned);
-    let listed = daemon.ctr(&["images", "ls"])?;
-    listed.says(image)?.says(&digest.unwrap_or_default())?;
-    daemon.ctr(&["images", "check", "--snapshotter", "native"])?.says("complete")?;
-    drop(daemon);
+    let hosts = hosts.to_string_lossy();
+    containerd.ctr(&["images", "pull", "--snapshotter", "native", "--hosts-dir", &hosts, image])?;
+    containerd.ctr(&["images", "ls"])?.says(image)?.says(digest)?;
+    containerd.ctr(&["images", "check", "--snapshotter", "native"])?.says("complete")?;
+    drop(containerd);
     serving.stop()
 }
 
-/// containerd from the bundle, in a mount namespace and a folder of its own.
-struct Daemon {
-    process: Child,
+/// containerd from the bundle, in namespaces and a folder of its own.
+struct Containerd {
+    daemon: Daemon,
     folder: TempDir,
 }
 
-impl Daemon {
+impl Containerd {
     fn start(serving: &Serving) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let at = |name: &str| folder.path().join(name);
@@ -103,26 +125,30 @@ impl Daemon {
         let program = find(folder.path(), "containerd").context("the package holds no containerd")?;
         std::os::unix::fs::symlink(&program, at("ctr"))?;
         let config = format!(
-            "version = 3\nroot = \"{root}/root\"\nstate = \"{root}/state\"\ndisabled_plugins = [\"io.containerd.cri.v1.images\", \"io.containerd.cri.v1.runtime\", \"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = \"{root}/socket\"\n[ttrpc]\naddress = \"{root}/ttrpc\"\n",
+            "version = 3\nroot = \"{root}/root\"\nstate = \"{root}/state\"\n\
+             disabled_plugins = [\"io.containerd.cri.v1.images\", \"io.containerd.cri.v1.runtime\", \"io.containerd.grpc.v1.cri\"]\n\
+             [grpc]\naddress = \"{root}/socket\"\n[ttrpc]\naddress = \"{root}/ttrpc\"\n",
             root = folder.path().display()
         );
         fs::write(at("config.toml"), config)?;
         let log = fs::File::create(at("log"))?.into_file();
         let mut command = Command::new("unshare");
         command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]).arg(&program);
-        command.arg("--config").arg(at("config.toml")).stdin(Stdio::null()).stderr(log.try_clone()?).stdout(log);
-        let daemon = Self { process: command.spawn()?, folder };
-        daemon.wait()?;
-        Ok(daemon)
+        command.arg("--config").arg(at("config.toml"));
+        command.stdin(Stdio::null()).stderr(log.try_clone()?).stdout(log);
+        let started = Self { daemon: Daemon(command.spawn()?), folder };
+        started.wait()?;
+        Ok(started)
     }
 
     fn wait(&self) -> Result<()> {
         let begun = Instant::now();
-        while self.ctr(&["version"]).is_err() {
-            if begun.elapsed() > Duration::from_secs(30) {
-                bail!("containerd does not answer:\n{}", fs::read_to_string(self.folder.path().join("log"))?);
+        while let Err(error) = self.ctr(&["version"]) {
+            if begun.elapsed() > START {
+                let log = fs::read_to_string(self.folder.path().join("log"))?;
+                bail!("containerd (process {}) does not answer: {error:#}\n{log}", self.daemon.0.id());
             }
-            std::thread::sleep(Duration::from_millis(200));
+            std::thread::sleep(PAUSE);
         }
         Ok(())
     }
@@ -134,26 +160,18 @@ impl Daemon {
     }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // It has ended already, or nobody is there to be told that it cannot be.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 /// Unpacks a package of the bundle with tar alone.
 fn unpack(serving: &Serving, name: &str, into: &Path) -> Result<()> {
     let packages = serving.content["packages"].as_array().context("the bundle has no packages")?;
     let package = packages.iter().find(|package| package["name"] == name);
     let package = package.with_context(|| format!("the bundle has no package {name}"))?;
     for layer in package["layers"].as_array().into_iter().flatten() {
-        let digest = layer["digest"].as_str().unwrap_or_default().replace("sha256:", "blobs/sha256/");
-        let layer = into.join("layer");
-        let mut take = Command::new("tar");
-        take.arg("-xOf").arg(&serving.bundle.file).arg(digest).stdout(fs::File::create(&layer)?.into_file());
-        ensure!(take.status()?.success(), "tar cannot take {name} out of the bundle");
-        Run::of(Command::new("tar").arg("--auto-compress").arg("-xf").arg(&layer).arg("-C").arg(into))?.expect(0)?;
+        let digest = layer["digest"].as_str().context("a layer has no digest")?;
+        let file = into.join("layer");
+        fs::write(&file, blob(&serving.bundle.file, digest)?)?;
+        let mut tar = Command::new("tar");
+        tar.args(["--zstd", "-xf"]).arg(&file).arg("-C").arg(into);
+        Run::of(&mut tar)?.expect(0)?;
     }
     Ok(())
 }
@@ -174,6 +192,27 @@ fn find(folder: &Path, name: &str) -> Option<PathBuf> {
     None
 }
 
+/// skopeo copies every image of the bundle into a layout, byte for byte.
+pub(crate) fn skopeo() -> Result<()> {
+    let serving = Serving::start()?;
+    let layout = serving.folder.path().join("layout");
+    let images = serving.content["images"].as_array().context("the bundle has no images")?;
+    for (number, image) in images.iter().enumerate() {
+        let name = image["name"].as_str().context("an image has no name")?;
+        let mut copy = Command::new("skopeo");
+        copy.args(["copy", "--all", "--preserve-digests", "--src-cert-dir"]).arg(serving.folder.path());
+        copy.arg(format!("docker://{}/{name}", serving.address));
+        copy.arg(format!("oci:{}:{number}", layout.display()));
+        Run::of(&mut copy)?.expect(0)?;
+        for layer in image["layers"].as_array().into_iter().flatten() {
+            let digest = layer["digest"].as_str().context("a layer has no digest")?;
+            let pulled = layout.join("blobs").join(digest.replace(':', "/"));
+            ensure!(fs::read(pulled)? == blob(&serving.bundle.file, digest)?, "{name}: {digest} is another");
+        }
+    }
+    serving.stop()
+}
+
 /// oras finds the signature of the bundle and takes a document out of it.
 pub(crate) fn oras() -> Result<()> {
     let serving = Serving::start()?;
@@ -184,18 +223,21 @@ pub(crate) fn oras() -> Result<()> {
         command.args(arguments).arg("--ca-file").arg(&ca).current_dir(serving.folder.path());
         Run::of(&mut command)?.expect(0)
     };
-    let (name, version) = (&serving.content["name"], &serving.content["version"]);
-    let own = format!("{}/bundles/{}", serving.address, name.as_str().unwrap_or_default());
-    let whole = format!("{own}:{}", version.as_str().unwrap_or_default());
+    let text = |key: &str| serving.content[key].as_str().with_context(|| format!("the bundle has no {key}"));
+    let own = format!("{}/bundles/{}", serving.address, text("name")?);
+    let whole = format!("{own}:{}", text("version")?);
     oras(&["repo", "ls", &serving.address])?.says("bundles/")?;
-    oras(&["discover", &whole])?.says("application/vnd.dsse.envelope.v1+json")?;
+    oras(&["discover", &whole])?.says(ENVELOPE)?;
     let root: Value = serde_json::from_str(&oras(&["manifest", "fetch", &whole])?.stdout)?;
     let entries = root["manifests"].as_array().context("the root lists nothing")?;
     let site = entries.iter().find(|entry| entry["annotations"]["dev.qiji.name"] == "site.kdl");
     let site = site.and_then(|site| site["digest"].as_str()).context("the bundle has no site")?;
     oras(&["pull", &format!("{own}@{site}")])?;
     let pulled = fs::read_to_string(serving.folder.path().join("site.kdl"))?;
-    ensure!(pulled == fs::read_to_string(&serving.bundle.site)?, "oras pulled another site than the bundle's");
+    ensure!(
+        pulled == fs::read_to_string(&serving.bundle.site)?,
+        "oras pulled another site than the bundle's"
+    );
     serving.stop()
 }
 

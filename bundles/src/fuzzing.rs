@@ -1,11 +1,9 @@
-//! Ways in for fuzz targets, to parsers that have no public way of their own.
+//! Ways in for fuzz targets, to parsers that have no public way of their own. Not a part of the product: the feature `fuzzing` is off.
 
 use std::fs::File;
 use std::io;
 
-use super::error::DeltaError;
-use super::patch;
-use super::recipe::Recipe;
+use crate::delta::{DeltaError, Recipe, patch};
 
 /// Reads a recipe that belongs to that many bytes of patches, and writes it again.
 pub fn recipe(bytes: &[u8], patches: u64) -> Result<Vec<u8>, DeltaError> {
