@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::brought::{self, BroughtImage};
+use crate::brought::{self, BroughtChart, BroughtImage};
 use crate::fault::{Fault, Span, Spanned};
 use crate::language::{BACKENDS, EFFECTS, SUDO, defaults};
 use crate::range::Range;
@@ -27,6 +27,7 @@ pub(crate) struct Site {
     pub(crate) cluster: Cluster,
     pub(crate) components: Vec<Component>,
     pub(crate) images: Vec<Spanned<BroughtImage>>,
+    pub(crate) charts: Vec<Spanned<BroughtChart>>,
 }
 
 /// An address range that has a default.
@@ -122,6 +123,7 @@ pub(crate) fn check_values(file: &Entry, faults: &mut Vec<Fault>) -> Option<Site
         cluster: site.one("cluster").map(|cluster| checker.cluster(cluster)).unwrap_or_default(),
         components: site.one("platform").map(|platform| checker.components(platform)).unwrap_or_default(),
         images: checker.images(site),
+        charts: checker.charts(site),
     })
 }
 
@@ -501,6 +503,13 @@ impl Checker<'_> {
         let mut reader = brought::Reader { faults: self.faults };
         let entries = site.one("platform").into_iter().flat_map(|platform| platform.all("image"));
         entries.filter_map(|entry| Some(Spanned::new(reader.image(entry)?, entry.text()?.span))).collect()
+    }
+
+    /// The charts that the platform brings along, each with the span of its name.
+    fn charts(&mut self, site: &Entry) -> Vec<Spanned<BroughtChart>> {
+        let mut reader = brought::ChartReader { faults: self.faults };
+        let entries = site.one("platform").into_iter().flat_map(|platform| platform.all("chart"));
+        entries.filter_map(|entry| Some(Spanned::new(reader.chart(entry)?, entry.text()?.span))).collect()
     }
 
     fn components(&mut self, platform: &Entry) -> Vec<Component> {

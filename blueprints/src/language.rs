@@ -287,7 +287,11 @@ static HOST_KEY: Word = Word {
 };
 
 static PLATFORM: Word = Word {
-    children: &[child(&COMPONENT, Times::Any), child(&brought::IMAGE, Times::Any)],
+    children: &[
+        child(&COMPONENT, Times::Any),
+        child(&brought::IMAGE, Times::Any),
+        child(&brought::CHART, Times::Any),
+    ],
     ..word("platform", "What runs on the cluster beyond what every cluster has.")
 };
 

@@ -27,6 +27,9 @@ pub struct Lock {
     pub images: Vec<Image>,
     /// What is unpacked on hosts, sorted by name and architecture.
     pub packages: Vec<Package>,
+    /// Helm charts, sorted by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub charts: Vec<Chart<Pinned>>,
 }
 
 /// What must be locked: a [`Lock`] whose artifacts have sources but no digests yet. The catalogue and a site give one.
@@ -46,6 +49,9 @@ pub struct Wanted {
     pub images: Vec<Image>,
     /// See [`Lock::packages`].
     pub packages: Vec<Package>,
+    /// See [`Lock::charts`]. They are locked before the rest, as it takes a chart to know its images.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub charts: Vec<Chart<Pinned>>,
 }
 
 /// Digest and size of the bytes of an artifact.
@@ -97,6 +103,13 @@ pub enum Source {
         /// `registry/repository:tag`, with `@sha256:…` once locked.
         reference: String,
     },
+    /// A Helm chart in a repository of charts.
+    Repository {
+        /// Address of the folder that holds its `index.yaml`, without a slash at its end.
+        url: String,
+        /// Address of the archive, once locked.
+        file: Option<String>,
+    },
     /// A file over HTTPS.
     Https {
         /// Address.
@@ -128,6 +141,33 @@ impl Source {
     pub fn gives_image(&self) -> bool {
         matches!(self, Self::Oci { .. } | Self::Archive { .. } | Self::Containerd { .. })
     }
+}
+
+/// A Helm chart: the archive as `helm package` makes it, and the values that it is installed with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chart<P> {
+    /// Name of its release, unique in a lock.
+    pub name: String,
+    /// Its own name.
+    pub chart: String,
+    /// Its version.
+    pub version: String,
+    /// Digest and size of the archive, in a lock.
+    pub pin: P,
+    /// Sources in the order in which they are tried: registries ([`Source::Oci`], where the digest is that of the manifest), repositories
+    /// ([`Source::Repository`]) and files ([`Source::Folder`]).
+    pub sources: Vec<Source>,
+    /// Files of values; later ones count over earlier ones.
+    pub values: Vec<ChartValues<P>>,
+}
+
+/// A file of values for a chart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChartValues<P> {
+    /// Path from the folder of the site file.
+    pub path: String,
+    /// Digest and size of the file, in a lock.
+    pub pin: P,
 }
 
 /// How one file system layer is put together.

@@ -5,11 +5,13 @@
 
 use std::collections::BTreeSet;
 
+use crate::brought::LOCKED_SOURCES;
 use crate::digest::Digest;
-use crate::fault::{Fault, Faults, Span, Spanned};
+use crate::fault::{Fault, Faults, Span, Spanned, any_of};
 use crate::kdl_text::Text;
 use crate::lock::{
-    Artifact, Image, ImageContent, Layer, LayerEntry, Lock, Package, PackageContent, Pinned, Source,
+    Artifact, Chart, ChartValues, Image, ImageContent, Layer, LayerEntry, Lock, Package, PackageContent,
+    Pinned, Source,
 };
 use crate::recipe::{
     self, ARCHITECTURES, IMAGE_CHILDREN, LAYER_CHILDREN, PACKAGE_CHILDREN, argument, child, first, property,
@@ -25,6 +27,7 @@ pub(crate) static FILE: Word = Word {
         child(&LAYER, Times::Any),
         child(&IMAGE, Times::Any),
         child(&PACKAGE, Times::Any),
+        child(&CHART, Times::Any),
     ],
     ..word("", "")
 };
@@ -78,6 +81,31 @@ static PACKAGE: Word = Word {
     ..word("package", "What is unpacked on hosts.")
 };
 
+static CHART: Word = Word {
+    arguments: &[argument("release", Kind::Text, "name of its release")],
+    properties: &[
+        required("chart", Kind::Text, "its own name"),
+        required("version", Kind::Text, "its version"),
+    ],
+    children: &[
+        child(&PIN, Times::Once),
+        LOCKED_SOURCES[0],
+        LOCKED_SOURCES[1],
+        LOCKED_SOURCES[2],
+        child(&VALUES, Times::Any),
+    ],
+    ..word("chart", "A Helm chart: its archive, and the values that it is installed with.")
+};
+
+static VALUES: Word = Word {
+    arguments: &[argument("path", Kind::Text, "path from the folder of the site file")],
+    properties: &[
+        required("digest", Kind::Text, "`sha256:…`"),
+        required("size", Kind::Number(0, u64::MAX), "bytes"),
+    ],
+    ..word("values", "A file of values; later ones count over earlier ones.")
+};
+
 impl Lock {
     /// The lock as KDL.
     pub fn to_kdl(&self) -> String {
@@ -103,13 +131,17 @@ impl Lock {
             text.gap();
             package(&mut text, one);
         }
+        for one in sorted(&self.charts, |one| one.name.as_str()) {
+            text.gap();
+            chart(&mut text, one);
+        }
         text.finish()
     }
 
     /// Reads what [`Lock::to_kdl`] wrote. `name` is what faults call the text.
     pub fn parse(name: &str, text: &str) -> Result<Self, Faults> {
         let (file, faults) = typed::read(text, &FILE);
-        let mut reader = Reader { faults, names: BTreeSet::new() };
+        let mut reader = Reader { faults, names: BTreeSet::new(), charts: BTreeSet::new() };
         let lock = reader.lock(&file);
         if reader.faults.is_empty() {
             let span = file.one("lock").map_or(Span::default(), |entry| entry.name);
@@ -183,6 +215,9 @@ pub(crate) fn source(text: &mut Text, source: &Source) {
             line.maybe_prop("version", version.as_deref()).end();
         }
         Source::Oci { reference } => text.node("oci").arg(reference).end(),
+        Source::Repository { url, file } => {
+            text.node("repository").arg(url).maybe_prop("file", file.as_deref()).end();
+        }
         Source::Https { url } => text.node("https").arg(url).end(),
         Source::Folder { path } => text.node("folder").arg(path).end(),
         Source::Archive { path, image } => {
@@ -260,9 +295,22 @@ fn package(text: &mut Text, one: &Package) {
     });
 }
 
+fn chart(text: &mut Text, one: &Chart<Pinned>) {
+    let line = text.node("chart").arg(&one.name).prop("chart", &one.chart).prop("version", &one.version);
+    line.block(|text| {
+        text.node("digest").arg(&one.pin.digest.to_string()).number("size", one.pin.size).end();
+        one.sources.iter().for_each(|one| source(text, one));
+        for ChartValues { path, pin } in &one.values {
+            let line = text.node("values").arg(path).prop("digest", &pin.digest.to_string());
+            line.number("size", pin.size).end();
+        }
+    });
+}
+
 struct Reader {
     faults: Vec<Fault>,
     names: BTreeSet<(&'static str, String, Arch)>,
+    charts: BTreeSet<String>,
 }
 
 impl Reader {
@@ -277,11 +325,13 @@ impl Reader {
             layers: file.all("layer").filter_map(|entry| self.layer(entry)).collect(),
             images: file.all("image").filter_map(|entry| self.image(entry)).collect(),
             packages: file.all("package").filter_map(|entry| self.package(entry)).collect(),
+            charts: file.all("chart").filter_map(|entry| self.chart(entry)).collect(),
         };
         lock.artifacts.sort_by(|a, b| (&a.name, a.arch).cmp(&(&b.name, b.arch)));
         lock.layers.sort_by(|a, b| (&a.name, a.arch).cmp(&(&b.name, b.arch)));
         lock.images.sort_by(|a, b| (&a.name, a.arch).cmp(&(&b.name, b.arch)));
         lock.packages.sort_by(|a, b| (&a.name, a.arch).cmp(&(&b.name, b.arch)));
+        lock.charts.sort_by(|a, b| a.name.cmp(&b.name));
         lock
     }
 
@@ -331,5 +381,34 @@ impl Reader {
         let roles = recipe::roles(entry, &mut self.faults);
         let content = recipe::package_content(entry, &mut self.faults);
         Some(Package { name, version: property(entry, "version"), arch, roles, content })
+    }
+
+    fn chart(&mut self, entry: &Entry) -> Option<Chart<Pinned>> {
+        let name = entry.text()?;
+        if !self.charts.insert(name.value.to_owned()) {
+            let message = format!("chart `{}` is written twice", name.value);
+            self.faults.push(Fault::new("duplicate-name", name.span, message, "the second"));
+        }
+        let sources: Vec<_> = entry.children().iter().filter_map(recipe::source).collect();
+        if sources.is_empty() {
+            let fault = Fault::new("missing-word", entry.name, "the chart has no source", "no source");
+            let known = any_of(LOCKED_SOURCES.iter().map(|child| child.word.name));
+            self.faults.push(fault.expected(format!("{known} in its block")));
+        }
+        let pin = entry.one("digest")?;
+        let pin = Pinned { digest: self.digest(pin.text()?)?, size: pin.number("size")?.value };
+        let values = entry.all("values").filter_map(|values| {
+            let digest = self.digest(values.property("digest")?)?;
+            let pin = Pinned { digest, size: values.number("size")?.value };
+            Some(ChartValues { path: first(values), pin })
+        });
+        Some(Chart {
+            name: name.value.to_owned(),
+            chart: property(entry, "chart"),
+            version: property(entry, "version"),
+            pin,
+            sources,
+            values: values.collect(),
+        })
     }
 }

@@ -3,7 +3,7 @@
 //! What all hosts of the site (access) or all hosts of a group (chip, accelerators, labels, taints, access) have in common stands
 //! once, outside; ranges are not formed again.
 
-use crate::brought::print_image;
+use crate::brought::{print_chart, print_image};
 use crate::kdl_text::{Line, Text};
 use crate::site::{Access, AccessMethod, Cluster, Network, Node, PodBackend, Role, Site, Sudo};
 
@@ -19,12 +19,13 @@ pub fn print(site: &Site) -> String {
         }
         network(text, &site.network);
         cluster(text, &site.cluster, &site.nodes, shared.is_some());
-        if !(site.components.is_empty() && site.images.is_empty()) {
+        if !(site.components.is_empty() && site.images.is_empty() && site.charts.is_empty()) {
             text.node("platform").block(|text| {
                 for choice in &site.components {
                     text.node("component").arg(&choice.name).prop("version", &choice.version).end();
                 }
                 site.images.iter().for_each(|image| print_image(text, image));
+                site.charts.iter().for_each(|chart| print_chart(text, chart));
             });
         }
     });

@@ -258,6 +258,10 @@ pub(crate) fn source(entry: &Entry) -> Option<Source> {
             version: entry.property("version").map(|text| text.value.to_owned()),
         },
         "oci" => Source::Oci { reference: first(entry) },
+        "repository" => Source::Repository {
+            url: first(entry),
+            file: entry.property("file").map(|text| text.value.to_owned()),
+        },
         "https" => Source::Https { url: first(entry) },
         "folder" => Source::Folder { path: first(entry) },
         "archive" => Source::Archive {

@@ -124,6 +124,7 @@ pub(crate) fn resolve(site: &checked::Site, catalogue: &Catalogue) -> Site {
             })
             .collect(),
         images: site.images.iter().map(|image| image.value.clone()).collect(),
+        charts: site.charts.iter().map(|chart| chart.value.clone()).collect(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::brought::BroughtImage;
+use crate::brought::{BroughtChart, BroughtImage};
 
 /// A whole site, checked and resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub struct Site {
     /// Images that are brought along, in the order written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<BroughtImage>,
+    /// Helm charts that are brought along, in the order written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub charts: Vec<BroughtChart>,
 }
 
 impl Site {

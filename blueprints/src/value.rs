@@ -64,6 +64,19 @@ pub(crate) fn image(text: &str) -> Result<(String, Option<Digest>), Slip> {
     Ok((name.to_owned(), digest))
 }
 
+/// The version of a Helm chart: a semantic version, before which a `v` may stand.
+pub(crate) fn is_chart_version(text: &str) -> bool {
+    semver::Version::parse(text.strip_prefix('v').unwrap_or(text)).is_ok()
+}
+
+/// The name of a Helm chart (Helm, `pkg/chart/v2/util`, `ValidateChartName`), which is also a part of a file name.
+pub(crate) fn is_chart_name(text: &str) -> bool {
+    let body = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (1..=128).contains(&text.len())
+        && text.chars().all(body)
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+}
+
 /// What is wrong with a value: message, and a likely fix.
 pub(crate) type Slip = (String, Option<String>);
 

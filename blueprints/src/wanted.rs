@@ -11,10 +11,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::brought;
+use crate::brought::{self, BroughtImage};
 use crate::catalogue::{Architecture, Catalogue, ComponentVersion};
 use crate::digest::Digest;
-use crate::lock::{Artifact, Image, Layer, LayerEntry, Package, Source, Wanted};
+use crate::lock::{Artifact, Chart, Image, Layer, LayerEntry, Package, Pinned, Source, Wanted};
 use crate::lock_text::broken_references;
 use crate::site::{Arch, Role, Site};
 
@@ -39,6 +39,16 @@ impl Site {
 impl Catalogue {
     /// What a bundle of `site` is made of, for all its architectures and roles.
     pub fn wanted(&self, site: &Site) -> Result<Wanted, WantedError> {
+        self.wanted_with(site, &site.images, Vec::new())
+    }
+
+    /// As [`Catalogue::wanted`], with these images in the place of the site's own, and with these charts: what [`settle`](crate::brought::settle) gives.
+    pub fn wanted_with(
+        &self,
+        site: &Site,
+        images: &[BroughtImage],
+        charts: Vec<Chart<Pinned>>,
+    ) -> Result<Wanted, WantedError> {
         let mut findings = Vec::new();
         let components = self.components_of(site, &mut findings);
         let mut wanted = Wanted {
@@ -49,6 +59,7 @@ impl Catalogue {
             layers: vec![],
             images: vec![],
             packages: vec![],
+            charts,
         };
         for arch in site.architectures() {
             let Some(facts) = self.architectures.get(&arch) else {
@@ -70,7 +81,7 @@ impl Catalogue {
                 }
             }
         }
-        for image in &site.images {
+        for image in images {
             let (artifacts, copies) = brought::expand(image, site);
             wanted.artifacts.extend(artifacts);
             wanted.images.extend(copies);
@@ -178,6 +189,9 @@ impl Filler<'_> {
                 version: version.as_ref().map(fill),
             },
             Source::Oci { reference } => Source::Oci { reference: fill(reference) },
+            Source::Repository { url, file } => {
+                Source::Repository { url: fill(url), file: file.as_ref().map(fill) }
+            }
             Source::Https { url } => Source::Https { url: fill(url) },
             Source::Folder { path } => Source::Folder { path: fill(path) },
             Source::Archive { path, image } => {
@@ -232,6 +246,7 @@ fn sort(wanted: &mut Wanted) {
     wanted.layers.sort_by(|a, b| (&a.name, a.arch).cmp(&(&b.name, b.arch)));
     wanted.images.sort_by(|a, b| (&a.name, a.arch).cmp(&(&b.name, b.arch)));
     wanted.packages.sort_by(|a, b| (&a.name, a.arch).cmp(&(&b.name, b.arch)));
+    wanted.charts.sort_by(|a, b| a.name.cmp(&b.name));
 }
 
 /// Names that two components gave for the same architecture.

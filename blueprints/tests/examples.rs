@@ -44,6 +44,7 @@ fn pinned(wanted: Wanted) -> Lock {
         layers: wanted.layers,
         images: wanted.images,
         packages: wanted.packages,
+        charts: wanted.charts,
     }
 }
 

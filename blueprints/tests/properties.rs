@@ -9,10 +9,10 @@ use std::sync::LazyLock;
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
-use qiji_blueprint::brought::BroughtImage;
+use qiji_blueprint::brought::{BroughtChart, BroughtImage, ChartImages};
 use qiji_blueprint::lock::{
-    Artifact, Image, ImageConfig, ImageContent, Layer, LayerEntry, Lock, Package, PackageContent, Pinned,
-    Source,
+    Artifact, Chart, ChartValues, Image, ImageConfig, ImageContent, Layer, LayerEntry, Lock, Package,
+    PackageContent, Pinned, Source,
 };
 use qiji_blueprint::site::{
     Access, AccessMethod, Arch, Cluster, Endpoint, Network, Node, PodBackend, Role, Site, Sudo, Taint,
@@ -184,8 +184,10 @@ fn nodes(catalogue: &Catalogue) -> impl Strategy<Value = Vec<Node>> + use<> {
     })
 }
 
+const IMAGE: &str =
+    "[a-z]{1,5}\\.example(:[1-9][0-9]{0,3})?/[a-z]{1,5}(/[a-z0-9]{1,5}){0,2}:[A-Za-z0-9][A-Za-z0-9._-]{0,8}";
+
 fn brought() -> impl Strategy<Value = Vec<BroughtImage>> {
-    let name = "[a-z]{1,5}\\.example(:[1-9][0-9]{0,3})?/[a-z]{1,5}(/[a-z0-9]{1,5}){0,2}:[A-Za-z0-9][A-Za-z0-9._-]{0,8}";
     let source = prop_oneof![
         any::<String>().prop_map(|reference| Source::Oci { reference }),
         (any::<String>(), option::of(any::<String>()))
@@ -194,7 +196,7 @@ fn brought() -> impl Strategy<Value = Vec<BroughtImage>> {
             .prop_map(|(image, namespace)| Source::Containerd { image, namespace }),
     ];
     let image = (roles(), option::of(any::<[u8; 32]>()), vec(source, 1..3));
-    btree_map(name, image, 0..3).prop_map(|images| {
+    btree_map(IMAGE, image, 0..3).prop_map(|images| {
         let image = |(name, (roles, digest, mut sources)): (String, (_, Option<[u8; 32]>, Vec<Source>))| {
             let digest = digest.map(Digest::from_bytes);
             if let Some(digest) = digest {
@@ -206,12 +208,60 @@ fn brought() -> impl Strategy<Value = Vec<BroughtImage>> {
     })
 }
 
+prop_compose! {
+    fn chart_images()(
+        declared in vec(IMAGE, 0..3),
+        added in vec(IMAGE, 0..2),
+        excluded in vec("[a-z\"\\\\]{1,3}\\PC{0,6}", 0..2),
+    ) -> ChartImages {
+        ChartImages { declared, added, excluded }
+    }
+}
+
+fn chart_source() -> impl Strategy<Value = Source> {
+    prop_oneof![
+        IMAGE.prop_map(|reference| Source::Oci { reference }),
+        "https://[a-z]{1,9}(/[a-z]{1,4}){0,2}".prop_map(|url| Source::Repository { url, file: None }),
+        path().prop_map(|path| Source::Folder { path }),
+    ]
+}
+
+fn charts() -> impl Strategy<Value = Vec<BroughtChart>> {
+    let chart =
+        ("[A-Za-z0-9][A-Za-z0-9._-]{0,8}", "v?[0-9]\\.[1-9][0-9]?\\.[0-9](-rc1)?(\\+[a-z]{1,3})?", label());
+    let block = (vec(path(), 0..3), roles(), vec(chart_source(), 1..4), chart_images());
+    btree_map(label(), (chart, block), 0..3).prop_map(|charts| {
+        let charts = charts.into_iter();
+        charts
+            .map(|(name, ((chart, version, namespace), (values, roles, sources, images)))| BroughtChart {
+                name,
+                chart,
+                version,
+                namespace,
+                values,
+                roles,
+                sources,
+                images,
+            })
+            .collect()
+    })
+}
+
 fn site() -> impl Strategy<Value = Site> {
     let network = (any::<bool>(), any::<bool>(), any::<bool>(), "[a-z]{1,6}(\\.[a-z]{1,6}){0,2}", 0..3_u8);
     let version = (0..9_u64, 0..9_u64, 0..99_u64);
     let endpoint = prop_oneof![Just("api.example.org".to_owned()), Just("192.168.2.1".to_owned())];
-    (label(), version, label(), (endpoint, 1..=u16::MAX), network, nodes(&CATALOGUE), brought()).prop_map(
-        |(name, version, cluster, (host, port), (hosts, vxlan, wide, domain, dns), nodes, brought)| Site {
+    let brought = (brought(), charts());
+    (label(), version, label(), (endpoint, 1..=u16::MAX), network, nodes(&CATALOGUE), brought).prop_map(
+        |(
+            name,
+            version,
+            cluster,
+            (host, port),
+            (hosts, vxlan, wide, domain, dns),
+            nodes,
+            (images, charts),
+        )| Site {
             name,
             version: semver::Version::new(version.0, version.1, version.2),
             edition: if wide { "enterprise" } else { "community" }.to_owned(),
@@ -230,7 +280,8 @@ fn site() -> impl Strategy<Value = Site> {
             },
             nodes,
             components: vec![],
-            images: brought,
+            images,
+            charts,
         },
     )
 }
@@ -299,12 +350,22 @@ prop_compose! {
     }
 }
 
+fn locked_chart_source() -> impl Strategy<Value = Source> {
+    let text = || any::<String>();
+    prop_oneof![
+        text().prop_map(|reference| Source::Oci { reference }),
+        (text(), option::of(text())).prop_map(|(url, file)| Source::Repository { url, file }),
+        text().prop_map(|path| Source::Folder { path }),
+    ]
+}
+
 prop_compose! {
     fn lock()(
         (name, version, arch, text) in (label(), "[0-9]\\.[0-9]\\.[0-9]", arch(), any::<String>()),
         (seed, size, sources) in (any::<[u8; 32]>(), any::<u64>(), sources()),
         entries in entries("a"),
         (roles, config, assembled, raw) in (roles(), image_config(), any::<bool>(), any::<bool>()),
+        chart_sources in vec(locked_chart_source(), 1..4),
     ) -> Lock {
         let artifact = || "a".to_owned();
         let layers = vec!["l".to_owned(), "l".to_owned()];
@@ -321,7 +382,7 @@ prop_compose! {
             }],
             layers: vec![Layer { name: "l".to_owned(), arch, entries }],
             images: vec![Image {
-                name: text,
+                name: text.clone(),
                 arch,
                 roles: roles.clone(),
                 content: if assembled {
@@ -340,6 +401,14 @@ prop_compose! {
                 } else {
                     PackageContent::Layers { layers }
                 },
+            }],
+            charts: vec![Chart {
+                name: text.clone(),
+                chart: text.clone(),
+                version: text.clone(),
+                pin: Pinned { digest: Digest::of(b"chart"), size },
+                sources: chart_sources,
+                values: vec![ChartValues { path: text, pin: Pinned { digest: Digest::of(b"values"), size } }],
             }],
         }
     }

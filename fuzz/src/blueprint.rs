@@ -71,6 +71,7 @@ pub(crate) fn lock_seeds() -> Vec<Vec<u8>> {
         layers: wanted.layers,
         images: wanted.images,
         packages: wanted.packages,
+        charts: wanted.charts,
     };
     let whole = lock.to_kdl();
     lock.images.truncate(2);

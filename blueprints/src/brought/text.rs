@@ -43,7 +43,7 @@ impl Reader<'_> {
         if entry.one("roles").is_none() {
             roles = vec![Role::ControlPlane, Role::Worker];
         }
-        let mut sources: Vec<_> = entry.children().iter().filter_map(recipe::source).collect();
+        let sources: Vec<_> = entry.children().iter().filter_map(recipe::source).collect();
         if let (Some(_), Some(source)) =
             (digest, entry.children().iter().find(|it| recipe::source(it).is_some()))
         {
@@ -54,8 +54,7 @@ impl Reader<'_> {
             );
         }
         if sources.is_empty() {
-            let reference = digest.map_or_else(|| name.clone(), |digest| format!("{name}@{digest}"));
-            sources.push(Source::Oci { reference });
+            return Some(BroughtImage::from_its_name(name, digest, roles));
         }
         Some(BroughtImage { name, digest, roles, sources })
     }
