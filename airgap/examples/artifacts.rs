@@ -86,6 +86,7 @@ fn wanted(folder: &Path) -> Result<Wanted, Box<dyn std::error::Error>> {
         layers: sources.iter().map(layer).collect(),
         images: Vec::new(),
         packages: sources.iter().map(package).collect(),
+        charts: Vec::new(),
         artifacts: sources
             .into_iter()
             .map(|(name, source, _)| Artifact {

@@ -241,8 +241,8 @@ pub struct ArtifactFailure {
     pub name: String,
     /// Upstream version.
     pub version: String,
-    /// Architecture.
-    pub arch: Arch,
+    /// Architecture; none of what is for every one.
+    pub arch: Option<Arch>,
     /// Each source tried, in order; empty when the artifact names none.
     pub attempts: Vec<Attempt>,
 }
@@ -286,7 +286,10 @@ impl fmt::Display for FetchErrors {
 
 impl fmt::Display for ArtifactFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} for {}", self.name, self.version, self.arch)?;
+        write!(f, "{} {}", self.name, self.version)?;
+        if let Some(arch) = self.arch {
+            write!(f, " for {arch}")?;
+        }
         if self.attempts.is_empty() {
             write!(f, ": it has no source")?;
         }

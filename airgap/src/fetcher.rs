@@ -9,8 +9,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures::future::join_all;
-use qiji_blueprint::lock::{self, Artifact, Lock, Pinned, Wanted};
+use futures::future::{join, join_all};
+use qiji_blueprint::lock::{self, Artifact, Chart, Lock, Pinned, Wanted};
+use qiji_blueprint::site::Arch;
 
 use crate::error::{ArtifactFailure, Attempt, FetchErrors, SourceError, StoreError, chain};
 use crate::http::{Http, SetupError};
@@ -49,10 +50,21 @@ pub struct Provenance {
     pub trust: Trust,
 }
 
+/// A chart whose archive was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvedChart {
+    /// Its archive.
+    pub pin: Pinned,
+    /// Its sources, for the lock.
+    pub sources: Vec<lock::Source>,
+    /// Where it was found.
+    pub provenance: Provenance,
+}
+
 /// What a fetch did. Everything that the lock names is in the store, and was compared with its digest in this call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// One for each artifact, in the lock's order.
+    /// One for each artifact, in the lock's order, then one for each chart.
     pub artifacts: Vec<FetchedArtifact>,
 }
 
@@ -97,15 +109,32 @@ impl Fetcher {
             layers: wanted.layers.clone(),
             images: wanted.images.clone(),
             packages: wanted.packages.clone(),
+            charts: wanted.charts.clone(),
         };
         Ok(Resolved { lock, provenance })
     }
 
-    /// Puts everything that the lock names into the store.
+    /// Finds digest and size of each chart's archive, and puts it into the store. The charts' own sources are named for good.
+    ///
+    /// Gives a pin, sources and provenance for each chart, in the order given.
+    pub async fn resolve_charts(&self, charts: &[Chart<()>]) -> Result<Vec<ResolvedChart>, FetchErrors> {
+        let context = self.context::<()>(&[]);
+        let found = join_all(charts.iter().map(|chart| resolve_chart(&context, chart))).await;
+        let found = gather(found)?.into_iter();
+        Ok(found.map(|(pin, sources, provenance)| ResolvedChart { pin, sources, provenance }).collect())
+    }
+
+    /// Puts everything that the lock names into the store, but for files of values, which lie with the site file.
     pub async fn fetch(&self, lock: &Lock) -> Result<Fetched, FetchErrors> {
         let context = self.context(&lock.artifacts);
         let context = &context;
-        let fetched = join_all(lock.artifacts.iter().map(|artifact| fetch_one(context, artifact))).await;
+        let artifacts = join_all(lock.artifacts.iter().map(|artifact| fetch_one(context, artifact)));
+        let charts = lock
+            .charts
+            .iter()
+            .map(|chart| async move { Ask::chart(chart, context).fetch(context, chart.pin, false).await });
+        let (mut fetched, charts) = join(artifacts, join_all(charts)).await;
+        fetched.extend(charts);
         Ok(Fetched { artifacts: gather(fetched)? })
     }
 
@@ -135,112 +164,154 @@ fn gather<T>(results: Vec<Result<T, ArtifactFailure>>) -> Result<Vec<T>, FetchEr
     if failures.is_empty() { Ok(good) } else { Err(FetchErrors { failures }) }
 }
 
-fn name<P>(artifact: &Artifact<P>) -> ArtifactName {
-    ArtifactName { name: artifact.name.clone(), arch: artifact.arch }
+/// One thing that sources are asked for.
+struct Ask<'a> {
+    name: ArtifactName,
+    version: &'a str,
+    sources: Vec<(usize, Box<dyn Source>)>,
 }
 
-fn failure<P>(artifact: &Artifact<P>, attempts: Vec<Attempt>) -> ArtifactFailure {
-    let (name, version, arch) = (artifact.name.clone(), artifact.version.clone(), artifact.arch);
-    ArtifactFailure { name, version, arch, attempts }
-}
+impl<'a> Ask<'a> {
+    fn artifact<P>(artifact: &'a Artifact<P>, context: &Context) -> Self {
+        let name = ArtifactName { name: artifact.name.clone(), arch: Some(artifact.arch) };
+        Self { name, version: &artifact.version, sources: source::of(artifact, context) }
+    }
 
-/// Tells watchers of a failed attempt and keeps it.
-fn note<P>(context: &Context, artifact: &Artifact<P>, source: String, cause: SourceError) -> Attempt {
-    let event = Event::Failed { artifact: name(artifact), source: source.clone(), cause: chain(&cause) };
-    (context.settings.watcher)(event);
-    Attempt { source, cause }
-}
+    fn chart<P>(chart: &'a Chart<P>, context: &Context) -> Self {
+        let sources = source::of_chart(chart, context);
+        Self { name: ArtifactName::of_chart(&chart.name), version: &chart.version, sources }
+    }
 
-fn finished<P>(context: &Context, artifact: &Artifact<P>, size: u64, held: bool) {
-    (context.settings.watcher)(Event::Finished { artifact: name(artifact), size, held });
-}
+    fn failure(&self, attempts: Vec<Attempt>) -> ArtifactFailure {
+        let (ArtifactName { name, arch }, version) = (self.name.clone(), self.version.to_owned());
+        ArtifactFailure { name, version, arch, attempts }
+    }
 
-/// Waits for the source's lane, tells watchers, and gives the job for it with the permit.
-async fn begin<'a, P>(
-    context: &'a Context,
-    artifact: &Artifact<P>,
-    source: &dyn Source,
-) -> (Job<'a>, Option<tokio::sync::SemaphorePermit<'a>>) {
-    let lane = match source.lane() {
-        Lane::Transfer => &context.transfers,
-        Lane::Build => &context.builds,
-    };
-    // Lanes are never closed, so there is always a permit.
-    let permit = lane.acquire().await.ok();
-    let watcher = context.settings.watcher.clone();
-    watcher(Event::Started { artifact: name(artifact), source: source.label() });
-    let meter = Meter::new(watcher, name(artifact), source.label());
-    (Job { context, arch: artifact.arch, meter }, permit)
+    /// Tells watchers of a failed attempt and keeps it.
+    fn note(&self, context: &Context, source: String, cause: SourceError) -> Attempt {
+        let event =
+            Event::Failed { artifact: self.name.clone(), source: source.clone(), cause: chain(&cause) };
+        (context.settings.watcher)(event);
+        Attempt { source, cause }
+    }
+
+    fn finished(&self, context: &Context, size: u64, held: bool) {
+        (context.settings.watcher)(Event::Finished { artifact: self.name.clone(), size, held });
+    }
+
+    /// Waits for the source's lane, tells watchers, and gives the job for it with the permit.
+    async fn begin<'c>(
+        &self,
+        context: &'c Context,
+        source: &dyn Source,
+    ) -> (Job<'c>, Option<tokio::sync::SemaphorePermit<'c>>) {
+        let lane = match source.lane() {
+            Lane::Transfer => &context.transfers,
+            Lane::Build => &context.builds,
+        };
+        // Lanes are never closed, so there is always a permit.
+        let permit = lane.acquire().await.ok();
+        let watcher = context.settings.watcher.clone();
+        watcher(Event::Started { artifact: self.name.clone(), source: source.label() });
+        let meter = Meter::new(watcher, self.name.clone(), source.label());
+        // What is for every architecture has sources that do not ask for one.
+        let arch = self.name.arch.unwrap_or(Arch::Amd64);
+        (Job { context, arch, meter }, permit)
+    }
+
+    /// What the first source that answers has, with the number of that source.
+    async fn resolve(&self, context: &Context) -> Result<(usize, Found, Provenance), ArtifactFailure> {
+        let mut attempts = Vec::new();
+        for (index, source) in &self.sources {
+            let (job, _permit) = self.begin(context, source.as_ref()).await;
+            match source.resolve(&job).await {
+                Ok(found) => {
+                    self.finished(context, found.pin.size, false);
+                    let (artifact, trust) = (self.name.clone(), found.trust.clone());
+                    return Ok((*index, found, Provenance { artifact, source: source.label(), trust }));
+                }
+                Err(cause) => attempts.push(self.note(context, source.label(), cause)),
+            }
+        }
+        Err(self.failure(attempts))
+    }
+
+    /// Puts the bytes with that pin into the store, unless they are there.
+    async fn fetch(
+        &self,
+        context: &Context,
+        pin: Pinned,
+        is_image: bool,
+    ) -> Result<FetchedArtifact, ArtifactFailure> {
+        let done = |source| FetchedArtifact { artifact: self.name.clone(), pin, source };
+        match held(context, pin, is_image).await {
+            Ok(true) => {
+                self.finished(context, pin.size, true);
+                return Ok(done(None));
+            }
+            Ok(false) => {}
+            Err(cause) => {
+                let attempt = self.note(context, "the artifact store".to_owned(), cause.into());
+                return Err(self.failure(vec![attempt]));
+            }
+        }
+        let mut attempts = Vec::new();
+        for (_, source) in &self.sources {
+            let (job, _permit) = self.begin(context, source.as_ref()).await;
+            match source.fetch(&job, &pin).await {
+                Ok(()) => {
+                    self.finished(context, pin.size, false);
+                    return Ok(done(Some(source.label())));
+                }
+                Err(cause) => attempts.push(self.note(context, source.label(), cause)),
+            }
+        }
+        Err(self.failure(attempts))
+    }
 }
 
 async fn resolve_one(
     context: &Context,
     artifact: &Artifact<()>,
 ) -> Result<(Artifact<Pinned>, Provenance), ArtifactFailure> {
-    let mut attempts = Vec::new();
-    for (index, source) in source::of(artifact, context) {
-        let (job, _permit) = begin(context, artifact, source.as_ref()).await;
-        match source.resolve(&job).await {
-            Ok(found) => {
-                finished(context, artifact, found.pin.size, false);
-                let trust = found.trust.clone();
-                let provenance = Provenance { artifact: name(artifact), source: source.label(), trust };
-                return Ok((pinned(artifact, index, found), provenance));
-            }
-            Err(cause) => attempts.push(note(context, artifact, source.label(), cause)),
-        }
-    }
-    Err(failure(artifact, attempts))
-}
-
-/// The artifact with its pin, and with the source that gave it named for good.
-fn pinned(artifact: &Artifact<()>, index: usize, found: Found) -> Artifact<Pinned> {
-    let mut sources = artifact.sources.clone();
-    sources[index] = found.source;
-    Artifact {
+    let (index, found, provenance) = Ask::artifact(artifact, context).resolve(context).await?;
+    let pinned = Artifact {
         name: artifact.name.clone(),
         version: artifact.version.clone(),
         arch: artifact.arch,
         pin: found.pin,
-        sources,
-    }
+        sources: named_for_good(&artifact.sources, index, found.source),
+    };
+    Ok((pinned, provenance))
+}
+
+async fn resolve_chart(
+    context: &Context,
+    chart: &Chart<()>,
+) -> Result<(Pinned, Vec<lock::Source>, Provenance), ArtifactFailure> {
+    let (index, found, provenance) = Ask::chart(chart, context).resolve(context).await?;
+    Ok((found.pin, named_for_good(&chart.sources, index, found.source), provenance))
+}
+
+/// The sources, with the one that gave the bytes named for good.
+fn named_for_good(sources: &[lock::Source], index: usize, found: lock::Source) -> Vec<lock::Source> {
+    let mut sources = sources.to_vec();
+    sources[index] = found;
+    sources
 }
 
 async fn fetch_one(
     context: &Context,
     artifact: &Artifact<Pinned>,
 ) -> Result<FetchedArtifact, ArtifactFailure> {
-    let done = |source| FetchedArtifact { artifact: name(artifact), pin: artifact.pin, source };
-    match held(context, artifact).await {
-        Ok(true) => {
-            finished(context, artifact, artifact.pin.size, true);
-            return Ok(done(None));
-        }
-        Ok(false) => {}
-        Err(cause) => {
-            let attempt = note(context, artifact, "the artifact store".to_owned(), cause.into());
-            return Err(failure(artifact, vec![attempt]));
-        }
-    }
-    let mut attempts = Vec::new();
-    for (_, source) in source::of(artifact, context) {
-        let (job, _permit) = begin(context, artifact, source.as_ref()).await;
-        match source.fetch(&job, &artifact.pin).await {
-            Ok(()) => {
-                finished(context, artifact, artifact.pin.size, false);
-                return Ok(done(Some(source.label())));
-            }
-            Err(cause) => attempts.push(note(context, artifact, source.label(), cause)),
-        }
-    }
-    Err(failure(artifact, attempts))
+    let is_image = artifact.sources.iter().any(lock::Source::gives_image);
+    Ask::artifact(artifact, context).fetch(context, artifact.pin, is_image).await
 }
 
 /// Whether the store has the artifact, whole; of an image, all its blobs.
-async fn held(context: &Context, artifact: &Artifact<Pinned>) -> Result<bool, StoreError> {
+async fn held(context: &Context, pin: Pinned, is_image: bool) -> Result<bool, StoreError> {
     let _permit = context.transfers.acquire().await.ok();
-    let (store, pin) = (context.store.clone(), artifact.pin);
-    let is_image = artifact.sources.iter().any(lock::Source::gives_image);
+    let store = context.store.clone();
     crate::blocking(move || {
         if !store.holds(&pin)? {
             return Ok(false);

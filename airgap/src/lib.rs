@@ -4,7 +4,8 @@
 //! Wanted ──Fetcher::resolve──> Lock ──Fetcher::fetch──> Store ──assemble──> Assembled
 //! ```
 //!
-//! 1. [`Fetcher::resolve`] finds digest and size of everything wanted.
+//! 1. [`Fetcher::resolve_charts`] gets Helm charts and [`Helm`] renders them, since it takes that to know their images; then [`Fetcher::resolve`]
+//!    finds digest and size of everything wanted.
 //! 2. [`Fetcher::fetch`] puts exactly that into a [`Store`], from whichever source has it.
 //! 3. [`ingredients`] finds out what they are made of.
 //! 4. [`assemble`] makes the layers, images and packages from the store alone: same lock in, same bytes out, on any machine.
@@ -18,6 +19,7 @@ mod assemble;
 mod deb;
 mod error;
 mod fetcher;
+mod helm;
 mod http;
 mod image;
 mod inside;
@@ -35,7 +37,8 @@ pub use assemble::{
     assemble, assemble_with,
 };
 pub use error::{ArtifactFailure, Attempt, FetchErrors, SourceError, StoreError};
-pub use fetcher::{Fetched, FetchedArtifact, Fetcher, Provenance, Resolved};
+pub use fetcher::{Fetched, FetchedArtifact, Fetcher, Provenance, Resolved, ResolvedChart};
+pub use helm::{Helm, HelmError, Release};
 pub use http::SetupError;
 pub use inside::{InsideError, InsideErrors, ingredients};
 pub use layer::LayerError;

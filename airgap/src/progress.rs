@@ -2,6 +2,7 @@
 //!
 //! [`Event::Progress`] comes at most once a mebibyte and artifact and may be dropped; the others come exactly once each.
 
+use std::fmt;
 use std::sync::Arc;
 
 use qiji_blueprint::site::Arch;
@@ -52,8 +53,24 @@ pub enum Event {
 pub struct ArtifactName {
     /// Name.
     pub name: String,
-    /// Architecture.
-    pub arch: Arch,
+    /// Architecture; none of what is for every one, such as a chart.
+    pub arch: Option<Arch>,
+}
+
+impl ArtifactName {
+    /// What a chart is called among artifacts, by the name of its release.
+    pub fn of_chart(release: &str) -> Self {
+        Self { name: format!("chart {release}"), arch: None }
+    }
+}
+
+impl fmt::Display for ArtifactName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.arch {
+            Some(arch) => write!(f, "{} {arch}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
 }
 
 /// Where events go: called from any thread, must not block.

@@ -11,6 +11,7 @@
 //! All artifacts of the lock must be in the store, compared with their digests ([`Fetcher::fetch`](crate::Fetcher::fetch)). It blocks: call it from
 //! `spawn_blocking`.
 
+mod chart;
 mod copyright;
 mod crates;
 mod elf;
@@ -25,7 +26,7 @@ use std::io::{self, BufReader, Read};
 
 use oci_spec::image::ImageManifest;
 use qiji_blueprint::Digest;
-use qiji_blueprint::lock::{Artifact, Lock, Pinned, Source};
+use qiji_blueprint::lock::{Artifact, Chart, Lock, Pinned, Source};
 use qiji_blueprint::part::{Ingredient, Part, PartKind, all_of};
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +47,7 @@ const MANIFEST_LIMIT: u64 = 4 << 20;
 
 /// What is in an artifact could not be found out.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot find out what is in {} for {}", artifact.name, artifact.arch)]
+#[error("cannot find out what is in {artifact}")]
 pub struct InsideError {
     /// The artifact.
     pub artifact: ArtifactName,
@@ -70,13 +71,20 @@ impl fmt::Display for InsideErrors {
     }
 }
 
-/// What each artifact of the lock is made of, in the lock's order.
+/// What each artifact of the lock is made of, in the lock's order, then what each chart is.
 pub fn ingredients(store: &Store, lock: &Lock) -> Result<Vec<(ArtifactName, Ingredient)>, InsideErrors> {
     let (mut good, mut faults) = (Vec::new(), Vec::new());
     for artifact in &lock.artifacts {
-        let name = ArtifactName { name: artifact.name.clone(), arch: artifact.arch };
+        let name = ArtifactName { name: artifact.name.clone(), arch: Some(artifact.arch) };
         match found(store, artifact) {
             Ok(found) => good.push((name, ingredient(artifact, found))),
+            Err(source) => faults.push(InsideError { artifact: name, source }),
+        }
+    }
+    for chart in &lock.charts {
+        let name = ArtifactName::of_chart(&chart.name);
+        match chart::found(store, chart) {
+            Ok(found) => good.push((name, of_chart(chart, found))),
             Err(source) => faults.push(InsideError { artifact: name, source }),
         }
     }
@@ -114,6 +122,11 @@ fn ingredient(artifact: &Artifact<Pinned>, found: Found) -> Ingredient {
     });
     let origin = origin::told(artifact, found.how.as_deref());
     Ingredient { part: own, digest: artifact.pin.digest, origin, parts, licence_texts: found.texts }
+}
+
+fn of_chart(chart: &Chart<Pinned>, (part, parts): (Part, Vec<Part>)) -> Ingredient {
+    let origin = origin::told_of_chart(chart);
+    Ingredient { part, digest: chart.pin.digest, origin, parts, licence_texts: BTreeMap::new() }
 }
 
 fn found(store: &Store, artifact: &Artifact<Pinned>) -> io::Result<Found> {

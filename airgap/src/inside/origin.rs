@@ -1,15 +1,26 @@
 //! Where an artifact comes from and how it is built, in a sentence: from the lock and the recipes, so that it is the same wherever it is told.
 
 use qiji_blueprint::Digest;
-use qiji_blueprint::lock::{Artifact, Pinned, Source};
+use qiji_blueprint::lock::{Artifact, Chart, Pinned, Source};
 use qiji_blueprint::part::{Part, PartKind};
 
 use crate::recipe::Recipes;
 
 /// The artifact's sources, each as a clause; all of them are held to the same digest. `how` is what the artifact says of its build.
 pub(super) fn told(artifact: &Artifact<Pinned>, how: Option<&str>) -> String {
-    let sources: Vec<_> = artifact.sources.iter().map(|source| clause(source, how)).collect();
-    sources.join("; or ")
+    joined(artifact.sources.iter().map(|source| clause(source, how)))
+}
+
+/// The same of a chart.
+pub(super) fn told_of_chart(chart: &Chart<Pinned>) -> String {
+    joined(chart.sources.iter().map(|source| match source {
+        Source::Oci { reference } => format!("chart {reference}"),
+        other => clause(other, None),
+    }))
+}
+
+fn joined(clauses: impl Iterator<Item = String>) -> String {
+    clauses.collect::<Vec<_>>().join("; or ")
 }
 
 fn clause(source: &Source, how: Option<&str>) -> String {
@@ -24,6 +35,9 @@ fn clause(source: &Source, how: Option<&str>) -> String {
             format!("package {package}{version} of Debian {suite}")
         }
         Source::Oci { reference } => format!("image {reference}"),
+        Source::Repository { url, file } => {
+            format!("file {} of the chart repository {url}", file.as_deref().unwrap_or("index.yaml"))
+        }
         Source::Https { url } => format!("file {url}"),
         Source::Folder { path } => format!("file {path} at hand where the bundle was built"),
         Source::Archive { path, image } => {

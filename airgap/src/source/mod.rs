@@ -4,6 +4,7 @@
 //! *Fetch*: put exactly these bytes into the store. It answers with an error that says what was tried; going on to the next source is
 //! the caller's part.
 
+pub(crate) mod chart;
 mod debian;
 mod folder;
 mod go;
@@ -14,7 +15,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use qiji_blueprint::lock::{self, Artifact, Pinned};
+use oci_spec::distribution::Reference;
+use qiji_blueprint::lock::{self, Artifact, Chart, Pinned};
 use qiji_blueprint::site::Arch;
 use tokio::sync::Semaphore;
 
@@ -22,7 +24,7 @@ use crate::error::SourceError;
 use crate::http::Http;
 use crate::progress::Meter;
 use crate::recipe::Recipes;
-use crate::registry::{Registries, reference};
+use crate::registry::{Place, Registries, reference};
 use crate::settings::Settings;
 use crate::store::Store;
 
@@ -65,6 +67,7 @@ pub(crate) struct Context {
     pub(crate) archives: image::Archives,
     pub(crate) recipes: Recipes,
     pub(crate) indexes: debian::Indexes,
+    pub(crate) chart_indexes: chart::Indexes,
     pub(crate) toolchain: go::Toolchain,
     pub(crate) transfers: Semaphore,
     pub(crate) builds: Semaphore,
@@ -85,6 +88,7 @@ impl Context {
             archives: image::Archives::default(),
             recipes: Recipes::new(settings.recipes.clone()),
             indexes: debian::Indexes::new(packages),
+            chart_indexes: chart::Indexes::default(),
             toolchain: go::Toolchain::default(),
             transfers: Semaphore::new(settings.transfers.max(1)),
             builds: Semaphore::new(1),
@@ -139,6 +143,11 @@ pub(crate) fn of<P>(artifact: &Artifact<P>, context: &Context) -> Vec<(usize, Bo
             lock::Source::Oci { reference } => {
                 all.extend(image_sources(&reference, context).into_iter().map(|source| (index, source)));
             }
+            lock::Source::Repository { url, .. } => {
+                let reason = "a repository of charts gives charts only";
+                let error = SourceError::Refused { url: url.clone(), reason };
+                all.push((index, Box::new(Unusable { written: url, error: Arc::new(error) })));
+            }
             lock::Source::Https { url } => all.push((index, Box::new(https::HttpsSource { url }))),
             lock::Source::Folder { path } => all.push((index, Box::new(folder::FolderSource { path }))),
             lock::Source::Archive { path, image } => {
@@ -152,19 +161,51 @@ pub(crate) fn of<P>(artifact: &Artifact<P>, context: &Context) -> Vec<(usize, Bo
     all
 }
 
-fn image_sources(written: &str, context: &Context) -> Vec<Box<dyn Source>> {
-    let reference = match reference(written) {
-        Ok(reference) => reference,
-        Err(error) => {
-            return vec![Box::new(Unusable { written: written.to_owned(), error: Arc::new(error) })];
+/// The sources of a chart in the order in which they are tried; one in a registry counts once for each mirror of it.
+pub(crate) fn of_chart<P>(chart: &Chart<P>, context: &Context) -> Vec<(usize, Box<dyn Source>)> {
+    let mut all: Vec<(usize, Box<dyn Source>)> = Vec::new();
+    for (index, source) in chart.sources.iter().enumerate() {
+        match source.clone() {
+            lock::Source::Oci { reference } => {
+                let each = in_registries(&reference, context, |written, reference, place| {
+                    Box::new(chart::RegistryChart { written, reference, place })
+                });
+                all.extend(each.into_iter().map(|source| (index, source)));
+            }
+            lock::Source::Repository { url, file } => {
+                let (chart, version) = (chart.chart.clone(), chart.version.clone());
+                all.push((index, Box::new(chart::RepositoryChart { url, file, chart, version })));
+            }
+            lock::Source::Folder { path } => all.push((index, Box::new(folder::FolderSource { path }))),
+            other => {
+                let (written, reason) = (format!("{other:?}"), "it is no source of charts");
+                let error = Arc::new(SourceError::Refused { url: written.clone(), reason });
+                all.push((index, Box::new(Unusable { written, error })));
+            }
         }
-    };
-    let places = context.registries.places(&reference).into_iter();
-    let shelves = places.map(|place| {
-        let (written, reference) = (written.to_owned(), reference.clone());
-        Box::new(ImageSource(image::RegistryShelf { written, reference, place })) as Box<dyn Source>
-    });
-    shelves.collect()
+    }
+    all
+}
+
+fn image_sources(written: &str, context: &Context) -> Vec<Box<dyn Source>> {
+    in_registries(written, context, |written, reference, place| {
+        Box::new(ImageSource(image::RegistryShelf { written, reference, place }))
+    })
+}
+
+/// One source for each place that has what a reference names.
+fn in_registries(
+    written: &str,
+    context: &Context,
+    source: impl Fn(String, Reference, Place) -> Box<dyn Source>,
+) -> Vec<Box<dyn Source>> {
+    match reference(written) {
+        Ok(reference) => {
+            let places = context.registries.places(&reference).into_iter();
+            places.map(|place| source(written.to_owned(), reference.clone(), place)).collect()
+        }
+        Err(error) => vec![Box::new(Unusable { written: written.to_owned(), error: Arc::new(error) })],
+    }
 }
 
 /// A source that cannot be asked, so that this is told with what the others answer.

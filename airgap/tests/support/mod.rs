@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test may panic as the test may")]
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod chart;
 pub(crate) mod layout;
 pub(crate) mod registry;
 
@@ -288,6 +289,7 @@ pub(crate) fn lock(artifacts: Vec<Artifact<Pinned>>) -> Lock {
         layers: Vec::new(),
         images: Vec::new(),
         packages: Vec::new(),
+        charts: Vec::new(),
     }
 }
 
@@ -300,6 +302,7 @@ pub(crate) fn wanted(artifacts: Vec<Artifact<()>>) -> Wanted {
         layers: Vec::new(),
         images: Vec::new(),
         packages: Vec::new(),
+        charts: Vec::new(),
     }
 }
 

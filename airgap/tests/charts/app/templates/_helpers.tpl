@@ -1,0 +1,3 @@
+{{- define "app.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag }}
+{{- end -}}
