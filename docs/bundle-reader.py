@@ -8,9 +8,10 @@ import base64, hashlib, json, re, subprocess, sys, tempfile
 
 INDEX, MANIFEST = "application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json"
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
-BUNDLE, PACKAGE, DOCUMENT = (f"application/vnd.qiji.{kind}.v1" for kind in ("bundle", "package", "document"))
+BUNDLE, PACKAGE, CHART, DOCUMENT = (f"application/vnd.qiji.{kind}.v1" for kind in ("bundle", "package", "chart", "document"))
 ENVELOPE, IN_TOTO = "application/vnd.dsse.envelope.v1+json", "application/vnd.in-toto+json"
 SPDX = "application/spdx+json"
+ARCHIVE, VALUES = "application/vnd.cncf.helm.chart.content.v1.tar+gzip", "application/yaml"
 REF, TITLE = "org.opencontainers.image.ref.name", "org.opencontainers.image.title"
 ARCHES, ROLES = ["amd64", "arm64", "loong64", "riscv64"], ["control-plane", "worker", "control-plane,worker", ""]
 LAYOUT, MIB = b'{"imageLayoutVersion":"1.0.0"}', 1 << 20
@@ -145,7 +146,7 @@ class Reader:
         return list(keys), describe(INDEX, index(list(plain)), None, None, {REF: name})
 
     def artifact(self, entry):
-        """A package, a document or a bill of materials; as the page would have the entry written."""
+        """A package, a chart, a document or a bill of materials; as the page would have the entry written."""
         kind, notes = entry["artifactType"], entry["annotations"]
         name, owner = notes["dev.qiji.name"], f"{kind} {notes['dev.qiji.name']}"
         need(kind == SPDX or re.fullmatch(NAME["artifact"], name), f"{name} cannot name an artifact")
@@ -157,7 +158,9 @@ class Reader:
             layers[0]["annotations"] = {TITLE: name}
             return (name, 0), describe(MANIFEST, manifest(kind, layers, None, {"dev.qiji.name": name}), kind, None, {"dev.qiji.name": name})
         if kind == SPDX:
-            return self.materials(name, entry["platform"]["architecture"], layers)
+            return self.materials(name, entry.get("platform", {}).get("architecture"), layers)
+        if kind == CHART:
+            return self.chart(name, notes["dev.qiji.version"], layers)
         arch, roles, version = entry["platform"]["architecture"], notes["dev.qiji.roles"], notes["dev.qiji.version"]
         need(kind == PACKAGE and arch in ARCHES and roles in ROLES and layers, f"{owner} is of no known kind")
         need(re.fullmatch(NAME["version"], version), f"{owner} has no version")
@@ -166,13 +169,23 @@ class Reader:
         self.subjects[name, arch] = descriptor(MANIFEST, written["digest"], written["size"])
         return (name, ARCHES.index(arch)), written
 
+    def chart(self, name, version, layers):
+        """A chart: its archive, then its values."""
+        types = [layer["mediaType"] for layer in layers]
+        need(types == [ARCHIVE] + [VALUES] * (len(types) - 1), f"chart {name} has layers of unknown kinds")
+        need(re.fullmatch(NAME["bundle"], name) and re.fullmatch(NAME["version"], version), f"chart {name} breaks the rules for names")
+        notes = {"dev.qiji.name": name, "dev.qiji.version": version}
+        written = describe(MANIFEST, manifest(CHART, layers, None, notes), CHART, None, notes)
+        self.subjects[name, None] = descriptor(MANIFEST, written["digest"], written["size"])
+        return (name, 0), written
+
     def materials(self, name, arch, layers):
-        """A bill of materials, which hangs on an image or a package that was read before it."""
+        """A bill of materials, which hangs on an image, a package or a chart that was read before it."""
         need((name, arch) in self.subjects, f"a bill of materials is about {name} ({arch}), which is not there")
         need(len(layers) == 1 and layers[0]["mediaType"] == SPDX and layers[0]["size"] <= 16 * MIB, f"the bill of materials of {name} is of no known kind")
         layers[0]["annotations"], notes = {TITLE: "sbom.spdx.json"}, {"dev.qiji.name": name}
         written = describe(MANIFEST, manifest(SPDX, layers, self.subjects[name, arch], notes), SPDX, arch, notes)
-        return ("/" not in name, name, ARCHES.index(arch)), written
+        return (2, name, 0) if arch is None else ("/" not in name, name, ARCHES.index(arch)), written
 
     def read(self):
         """The root, its contents, and the envelope, with every document held to its one form."""
@@ -184,14 +197,14 @@ class Reader:
             raise NotABundle("it is a bundle of another format")
         images = [self.images(entry) for entry in root["manifests"] if "artifactType" not in entry]
         artifacts = [self.artifact(entry) for entry in root["manifests"] if "artifactType" in entry]
-        kinds = ([(key, one) for key, one in artifacts if one["artifactType"] == kind] for kind in (PACKAGE, DOCUMENT, SPDX))
-        packages, documents, materials = kinds
-        for keys in [sum((keys for keys, _ in images), []), *([key for key, _ in some] for some in (packages, documents, materials))]:
+        kinds = ([(key, one) for key, one in artifacts if one["artifactType"] == kind] for kind in (PACKAGE, CHART, DOCUMENT, SPDX))
+        packages, charts, documents, materials = kinds
+        for keys in [sum((keys for keys, _ in images), []), *([key for key, _ in some] for some in (packages, charts, documents, materials))]:
             need(keys == sorted(set(keys)), "the root is out of order, or names something twice")
         for key, rule in [("name", "bundle"), ("version", "version"), ("edition", "bundle")]:
             need(re.fullmatch(NAME[rule], notes.get("dev.qiji." + key, "x")), f"the {key} breaks the rules")
         known = ("dev.qiji.edition", "dev.qiji.format", "dev.qiji.name", "dev.qiji.version")
-        again = index([one for _, one in images + packages + documents + materials], BUNDLE, {key: notes[key] for key in known if key in notes})
+        again = index([one for _, one in images + packages + charts + documents + materials], BUNDLE, {key: notes[key] for key in known if key in notes})
         need(describe(INDEX, again, BUNDLE) == top[0], "the root is not in its one form")
         signature = self.document(top[1], "the signature")
         envelope_bytes = self.content(self.use(signature["layers"][0], "the signature"))

@@ -10,12 +10,12 @@ use qiji_blueprint::Digest;
 use qiji_blueprint::site::{Arch, Role};
 use serde::Serialize;
 
-use crate::RAW_FILE;
 use crate::hash;
 use crate::oci::{DOCKER_MANIFEST, Descriptor, MANIFEST, MAX_JSON, SPDX};
 use crate::render;
 use crate::sbom::{self, Subject};
 use crate::tar::SIZE_LIMIT;
+use crate::{CHART_ARCHIVE, CHART_VALUES, RAW_FILE};
 
 /// Some bytes, named by their digest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -60,6 +60,17 @@ pub struct PackageEntry {
     pub blobs: Vec<Blob>,
 }
 
+/// A Helm chart.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct ChartEntry {
+    /// Name of its release, unique.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The archive, of type [`CHART_ARCHIVE`], then its files of values, of type [`CHART_VALUES`]; later ones count over earlier ones.
+    pub blobs: Vec<Blob>,
+}
+
 /// A text or another small file: the site, the lock.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct DocumentEntry {
@@ -93,11 +104,13 @@ pub struct BundleSpec {
     pub images: Vec<ImageEntry>,
     /// What is unpacked on hosts.
     pub packages: Vec<PackageEntry>,
+    /// Helm charts.
+    pub charts: Vec<ChartEntry>,
     /// Name and bytes of documents.
     pub documents: Vec<(String, Vec<u8>)>,
     /// Documents whose bytes come from the source, as they may be large.
     pub files: Vec<DocumentEntry>,
-    /// Bills of materials ([`sbom::Description::to_spdx`]) of images and packages.
+    /// Bills of materials ([`sbom::Description::to_spdx`]) of images, packages and charts.
     pub sboms: Vec<(Subject, Vec<u8>)>,
 }
 
@@ -129,6 +142,11 @@ pub enum Owner {
         /// Architecture.
         arch: Arch,
     },
+    /// A Helm chart.
+    Chart {
+        /// Name of its release.
+        name: String,
+    },
     /// A document.
     Document {
         /// Name.
@@ -151,6 +169,7 @@ impl fmt::Display for Owner {
             Self::ImageIndex { name } => write!(f, "image {name} (all architectures)"),
             Self::Image { name, arch } => write!(f, "image {name} ({arch})"),
             Self::Package { name, version, arch } => write!(f, "package {name} {version} ({arch})"),
+            Self::Chart { name } => write!(f, "chart {name}"),
             Self::Document { name } => write!(f, "document {name}"),
             Self::Sbom { subject } => write!(f, "the bill of materials of {subject}"),
             Self::Empty => f.write_str("the empty configuration"),
@@ -199,6 +218,18 @@ impl PackageEntry {
     }
 }
 
+impl ChartEntry {
+    /// The chart as an owner of blobs.
+    pub fn owner(&self) -> Owner {
+        Owner::Chart { name: self.name.clone() }
+    }
+
+    /// Bytes of archive and values.
+    pub fn size(&self) -> u64 {
+        self.blobs.iter().map(|blob| blob.size).sum()
+    }
+}
+
 impl DocumentEntry {
     /// The document as an owner of blobs.
     pub fn owner(&self) -> Owner {
@@ -221,6 +252,7 @@ pub(crate) struct Contents {
     pub(crate) edition: String,
     pub(crate) images: Vec<ImageEntry>,
     pub(crate) packages: Vec<PackageEntry>,
+    pub(crate) charts: Vec<ChartEntry>,
     pub(crate) documents: Vec<DocumentEntry>,
     pub(crate) sboms: Vec<SbomEntry>,
 }
@@ -234,6 +266,7 @@ impl Contents {
             edition: spec.edition.clone(),
             images: spec.images.clone(),
             packages: spec.packages.clone(),
+            charts: spec.charts.clone(),
             documents: spec.documents.iter().map(|(name, bytes)| document(name, bytes)).collect(),
             sboms: spec.sboms.iter().map(|(subject, bytes)| sbom(subject, bytes)).collect(),
         };
@@ -251,6 +284,7 @@ impl Contents {
         }
         self.images.sort();
         self.packages.sort();
+        self.charts.sort();
         self.documents.sort();
         self.sboms.sort();
     }
@@ -260,9 +294,11 @@ impl Contents {
         let images = self.images.iter().flat_map(|image| image.blobs().map(|blob| (image.owner(), blob)));
         let packages =
             self.packages.iter().flat_map(|package| package.blobs.iter().map(|blob| (package.owner(), blob)));
+        let charts =
+            self.charts.iter().flat_map(|chart| chart.blobs.iter().map(|blob| (chart.owner(), blob)));
         let documents = self.documents.iter().map(|document| (document.owner(), &document.blob));
         let sboms = self.sboms.iter().map(|sbom| (sbom.owner(), &sbom.blob));
-        images.chain(packages).chain(documents).chain(sboms)
+        images.chain(packages).chain(charts).chain(documents).chain(sboms)
     }
 
     /// All faults: unsafe names, duplicates, impossible sizes and media types.
@@ -279,6 +315,7 @@ impl Contents {
         });
         self.image_faults(&mut faults);
         self.package_faults(&mut faults);
+        self.chart_faults(&mut faults);
         self.document_faults(&mut faults);
         self.sbom_faults(&mut faults);
         for (owner, blob) in self.blobs() {
@@ -324,6 +361,24 @@ impl Contents {
         }
     }
 
+    fn chart_faults(&self, faults: &mut Vec<String>) {
+        let mut seen = BTreeSet::new();
+        for chart in &self.charts {
+            let owner = chart.owner();
+            require(faults, is_name(&chart.name, LOWER), || format!("{owner}: the name is not safe"));
+            require(faults, is_name(&chart.version, VERSION), || format!("{owner}: the version is not safe"));
+            require(faults, seen.insert(&chart.name), || format!("{owner} is there twice"));
+            let (archive, values) = chart.blobs.split_at(chart.blobs.len().min(1));
+            let is = |blob: &Blob, kind: &str| blob.media_type == kind;
+            require(faults, archive.iter().any(|blob| is(blob, CHART_ARCHIVE)), || {
+                format!("{owner}: its first blob is not {CHART_ARCHIVE}")
+            });
+            require(faults, values.iter().all(|blob| is(blob, CHART_VALUES)), || {
+                format!("{owner}: a blob after the first is not {CHART_VALUES}")
+            });
+        }
+    }
+
     fn document_faults(&self, faults: &mut Vec<String>) {
         let mut seen = BTreeSet::new();
         for document in &self.documents {
@@ -359,6 +414,10 @@ impl Contents {
                 let package =
                     self.packages.iter().find(|package| package.name == *name && package.arch == *arch)?;
                 Some(render::package_descriptor(package))
+            }
+            Subject::Chart { name } => {
+                let chart = self.charts.iter().find(|chart| chart.name == *name)?;
+                Some(render::chart_descriptor(chart))
             }
         }
     }

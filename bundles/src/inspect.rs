@@ -38,6 +38,9 @@ pub struct Inspection {
     pub images: Vec<ImageSummary>,
     /// Host packages, by name and architecture.
     pub packages: Vec<PackageSummary>,
+    /// Helm charts, by release.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub charts: Vec<ChartSummary>,
     /// Documents, by name.
     pub documents: Vec<DocumentSummary>,
     /// Bytes of all artifacts, each counted whole.
@@ -114,6 +117,21 @@ pub struct PackageSummary {
     pub layers: Vec<LayerSummary>,
 }
 
+/// A Helm chart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChartSummary {
+    /// Name of its release.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Digest of the archive.
+    pub digest: Digest,
+    /// Digests of its files of values; later ones count over earlier ones.
+    pub values: Vec<Digest>,
+    /// Bytes of archive and values.
+    pub bytes: u64,
+}
+
 /// A document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DocumentSummary {
@@ -147,6 +165,7 @@ pub(crate) fn inspect(parsed: &Parsed, file_bytes: u64, trusted: Option<&Trusted
         signatures: signatures(parsed, trusted),
         images: images(contents, &uses),
         packages: packages(contents, &uses),
+        charts: contents.charts.iter().filter_map(chart).collect(),
         documents: documents(contents),
         logical_bytes,
         stored_bytes: stored.values().sum(),
@@ -204,6 +223,18 @@ fn packages(contents: &Contents, uses: &Uses) -> Vec<PackageSummary> {
     contents.packages.iter().map(package).collect()
 }
 
+/// A chart; contents without faults have its archive always.
+fn chart(chart: &crate::ChartEntry) -> Option<ChartSummary> {
+    let (archive, values) = chart.blobs.split_first()?;
+    Some(ChartSummary {
+        name: chart.name.clone(),
+        version: chart.version.clone(),
+        digest: archive.digest,
+        values: values.iter().map(|blob| blob.digest).collect(),
+        bytes: chart.size(),
+    })
+}
+
 fn documents(contents: &Contents) -> Vec<DocumentSummary> {
     let document = |document: &crate::DocumentEntry| DocumentSummary {
         name: document.name.clone(),
@@ -255,6 +286,15 @@ impl fmt::Display for Inspection {
             let name = format!("{} {}", package.name, package.version);
             let note = format!("{} blobs", package.layers.len());
             table.row("packages", &name, package.arch, package.bytes, &note, &package.roles);
+        }
+        for chart in &self.charts {
+            let note = match chart.values.len() {
+                0 => String::new(),
+                1 => "1 file of values".to_owned(),
+                count => format!("{count} files of values"),
+            };
+            let name = format!("{} {}", chart.name, chart.version);
+            table.add("charts", [name, String::new(), human(chart.bytes), note]);
         }
         for document in &self.documents {
             table.add(

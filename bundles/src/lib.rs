@@ -42,7 +42,7 @@ mod trust;
 mod volumes;
 mod write;
 
-pub use contents::{Blob, BundleSpec, DocumentEntry, ImageEntry, Owner, PackageEntry, SbomEntry};
+pub use contents::{Blob, BundleSpec, ChartEntry, DocumentEntry, ImageEntry, Owner, PackageEntry, SbomEntry};
 pub use delta::{
     Against, Delta, DeltaError, Either, HeldBlob, HeldBundle, Inventory, Missing, OldBundles,
     RECIPE_DOCUMENT, Rebuilt, WrittenDelta, delta_of, write_delta,
@@ -50,7 +50,8 @@ pub use delta::{
 pub use dsse::{open_envelope, seal};
 pub use error::{Class, Fault, VerifyError, WriteError};
 pub use inspect::{
-    DocumentSummary, ImageSummary, Inspection, LayerSummary, PackageSummary, SignatureState, SignatureSummary,
+    ChartSummary, DocumentSummary, ImageSummary, Inspection, LayerSummary, PackageSummary, SignatureState,
+    SignatureSummary,
 };
 pub use key::{KeyError, KeyId, KeyKind, Passphrase, PublicKey, SigningKey};
 pub use read::{BlobRange, FileMedium, Medium, Sbom, Side, Untrusted, Verified, VerifyingReader, Whole};
@@ -76,3 +77,9 @@ pub struct Progress {
 
 /// Media type of layers that are one plain file: documents, and packages such as the `qiji` binary.
 pub const RAW_FILE: &str = "application/octet-stream";
+
+/// Media type of the archive of a Helm chart, as registries have it.
+pub const CHART_ARCHIVE: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
+
+/// Media type of a file of values for a Helm chart (RFC 9512).
+pub const CHART_VALUES: &str = "application/yaml";

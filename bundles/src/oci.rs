@@ -17,6 +17,7 @@ pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.ma
 pub(crate) const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 pub(crate) const BUNDLE: &str = "application/vnd.qiji.bundle.v1";
 pub(crate) const PACKAGE: &str = "application/vnd.qiji.package.v1";
+pub(crate) const CHART: &str = "application/vnd.qiji.chart.v1";
 pub(crate) const DOCUMENT: &str = "application/vnd.qiji.document.v1";
 pub(crate) const SPDX: &str = "application/spdx+json";
 pub(crate) const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use qiji_blueprint::Digest;
 use qiji_blueprint::site::{Arch, Role};
 
-use crate::contents::{Contents, DocumentEntry, ImageEntry, Owner, PackageEntry, SbomEntry};
+use crate::contents::{ChartEntry, Contents, DocumentEntry, ImageEntry, Owner, PackageEntry, SbomEntry};
 use crate::oci::{
-    self, Annotations, BUNDLE, DOCUMENT, Descriptor, EDITION, EMPTY_CONFIG, ENVELOPE, FORMAT, FORMAT_VERSION,
-    INDEX, Index, MANIFEST, Manifest, NAME, PACKAGE, Platform, REF_NAME, ROLES, SPDX, TITLE, VERSION,
+    self, Annotations, BUNDLE, CHART, DOCUMENT, Descriptor, EDITION, EMPTY_CONFIG, ENVELOPE, FORMAT,
+    FORMAT_VERSION, INDEX, Index, MANIFEST, Manifest, NAME, PACKAGE, Platform, REF_NAME, ROLES, SPDX, TITLE,
+    VERSION,
 };
 use crate::statement::About;
 
@@ -36,9 +37,12 @@ pub(crate) fn render(contents: &Contents) -> Rendered {
         .collect();
     let mut manifests = images.clone();
     manifests.extend(contents.packages.iter().map(|entry| package(&mut documents, entry)));
+    manifests.extend(contents.charts.iter().map(|entry| chart(&mut documents, entry)));
     manifests.extend(contents.documents.iter().map(|entry| document(&mut documents, entry)));
     manifests.extend(contents.sboms.iter().filter_map(|entry| sbom(&mut documents, contents, entry)));
-    if contents.packages.len() + contents.documents.len() + contents.sboms.len() > 0 {
+    let artifacts =
+        [contents.packages.len(), contents.charts.len(), contents.documents.len(), contents.sboms.len()];
+    if artifacts.iter().any(|count| *count > 0) {
         store(&mut documents, Owner::Empty, oci::EMPTY, EMPTY_CONFIG.to_vec());
     }
 
@@ -154,6 +158,25 @@ pub(crate) fn package_descriptor(entry: &PackageEntry) -> Descriptor {
     Descriptor::of(MANIFEST, &oci::to_bytes(&package_manifest(entry)))
 }
 
+fn chart(documents: &mut Documents, entry: &ChartEntry) -> Descriptor {
+    let manifest = chart_manifest(entry);
+    let mut descriptor = store(documents, entry.owner(), MANIFEST, oci::to_bytes(&manifest));
+    descriptor.artifact_type = Some(CHART.to_owned());
+    descriptor.annotations = manifest.annotations;
+    descriptor
+}
+
+fn chart_manifest(entry: &ChartEntry) -> Manifest {
+    let mut manifest = Manifest::artifact(CHART, entry.blobs.iter().map(crate::Blob::descriptor).collect());
+    manifest.annotations = annotations(&[(NAME, &entry.name), (VERSION, &entry.version)]);
+    manifest
+}
+
+/// Media type, digest and size of the manifest of a chart.
+pub(crate) fn chart_descriptor(entry: &ChartEntry) -> Descriptor {
+    Descriptor::of(MANIFEST, &oci::to_bytes(&chart_manifest(entry)))
+}
+
 /// The manifest that ties a bill of materials to what it is about. Contents without faults have that always.
 fn sbom(documents: &mut Documents, contents: &Contents, entry: &SbomEntry) -> Option<Descriptor> {
     let mut content = entry.blob.descriptor();
@@ -163,7 +186,7 @@ fn sbom(documents: &mut Documents, contents: &Contents, entry: &SbomEntry) -> Op
     manifest.annotations = annotations(&[(NAME, entry.subject.name())]);
     let mut descriptor = store(documents, entry.owner(), MANIFEST, oci::to_bytes(&manifest));
     descriptor.artifact_type = Some(SPDX.to_owned());
-    descriptor.platform = Some(platform(entry.subject.arch()));
+    descriptor.platform = entry.subject.arch().map(platform);
     descriptor.annotations = manifest.annotations;
     Some(descriptor)
 }

@@ -32,6 +32,11 @@ pub(super) fn of(contents: &Contents) -> Uses {
             add(blob.digest, format!("package {} {} layer {number}", package.name, package.arch));
         }
     }
+    for chart in &contents.charts {
+        for (number, blob) in chart.blobs.iter().enumerate() {
+            add(blob.digest, format!("chart {} blob {number}", chart.name));
+        }
+    }
     for document in &contents.documents {
         add(document.blob.digest, format!("document {}", document.name));
     }
@@ -56,6 +61,7 @@ fn rendered(owner: &Owner) -> String {
         Owner::ImageIndex { name } => format!("image {} index", without_tag(name)),
         Owner::Image { name, arch } => format!("image {} {arch} manifest", without_tag(name)),
         Owner::Package { name, arch, .. } => format!("package {name} {arch} manifest"),
+        Owner::Chart { name } => format!("chart {name} manifest"),
         Owner::Document { name } => format!("document {name} manifest"),
         Owner::Sbom { subject } => format!("{} manifest", about(subject)),
         Owner::Empty => "empty".to_owned(),
@@ -67,6 +73,7 @@ fn about(subject: &Subject) -> String {
     match subject {
         Subject::Image { name, arch } => format!("sbom of image {} {arch}", without_tag(name)),
         Subject::Package { name, arch } => format!("sbom of package {name} {arch}"),
+        Subject::Chart { name } => format!("sbom of chart {name}"),
     }
 }
 

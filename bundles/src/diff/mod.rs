@@ -33,6 +33,8 @@ pub enum Sort {
     Package,
     /// A file of a host package.
     HostFile,
+    /// A Helm chart with its values.
+    Chart,
     /// An artifact that images and packages are made of.
     Artifact,
     /// A part of an artifact: a Go module, a crate, a Debian package.
@@ -48,6 +50,7 @@ impl Sort {
             Self::Image => "images",
             Self::Package => "packages",
             Self::HostFile => "hosts' files",
+            Self::Chart => "charts",
             Self::Artifact => "artifacts",
             Self::Part => "parts",
             Self::Document => "documents",
@@ -255,6 +258,17 @@ impl Holdings {
             };
             items.insert(key(Sort::Package, &package.name, Some(package.arch)), item);
         }
+        for chart in &summary.charts {
+            let content: Vec<_> =
+                std::iter::once(&chart.digest).chain(&chart.values).map(Digest::to_string).collect();
+            let item = Item {
+                version: chart.version.clone(),
+                digest: Some(crate::hash::digest(content.join("\n").as_bytes())),
+                size: Some(chart.bytes),
+                ..Item::default()
+            };
+            items.insert(key(Sort::Chart, &chart.name, None), item);
+        }
         for document in &summary.documents {
             let item = Item { digest: Some(document.digest), size: Some(document.bytes), ..Item::default() };
             items.insert(key(Sort::Document, &document.name, None), item);
@@ -266,8 +280,16 @@ impl Holdings {
             verified: summary.verified,
             stored_bytes: Some(summary.stored_bytes),
             file_bytes: Some(summary.file_bytes),
-            sorts: [Sort::Image, Sort::Package, Sort::HostFile, Sort::Artifact, Sort::Part, Sort::Document]
-                .into(),
+            sorts: [
+                Sort::Image,
+                Sort::Package,
+                Sort::HostFile,
+                Sort::Chart,
+                Sort::Artifact,
+                Sort::Part,
+                Sort::Document,
+            ]
+            .into(),
             items,
         }
     }
@@ -280,7 +302,7 @@ fn materials<'a>(descriptions: impl Iterator<Item = &'a Description>) -> BTreeMa
     for description in descriptions {
         for ingredient in &description.ingredients {
             let part = &ingredient.part;
-            let (arch, name) = (Some(description.subject.arch()), part.name.clone());
+            let (arch, name) = (description.subject.arch(), part.name.clone());
             let key = Key { sort: Sort::Artifact, name, arch, kind: None };
             let (version, licence) = (part.version.clone(), part.licence.clone());
             items.insert(key, Item { version, licence, digest: Some(ingredient.digest), ..Item::default() });

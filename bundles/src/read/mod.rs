@@ -28,7 +28,9 @@ use self::parse::Parsed;
 use self::scan::Members;
 use crate::BlobSource;
 use crate::Progress;
-use crate::contents::{Blob, Contents, DocumentEntry, ImageEntry, Owner, PackageEntry, SbomEntry};
+use crate::contents::{
+    Blob, ChartEntry, Contents, DocumentEntry, ImageEntry, Owner, PackageEntry, SbomEntry,
+};
 use crate::dsse::Envelope;
 use crate::error::{Fault, VerifyError};
 use crate::hash;
@@ -155,7 +157,7 @@ impl Untrusted {
         self.bundle.parsed.root.digest
     }
 
-    /// What the bundle claims that its images and packages are made of.
+    /// What the bundle claims that its images, packages and charts are made of.
     pub fn sboms(&self) -> Result<Vec<Sbom>, VerifyError> {
         self.bundle.sboms().map_err(VerifyError::at(&self.bundle.path))
     }
@@ -274,6 +276,11 @@ impl Verified {
     /// A host package.
     pub fn package(&self, name: &str, arch: Arch) -> Option<&PackageEntry> {
         self.packages(arch).find(|package| package.name == name)
+    }
+
+    /// Helm charts, by release.
+    pub fn charts(&self) -> impl Iterator<Item = &ChartEntry> {
+        self.contents().charts.iter()
     }
 
     /// Documents, by name.

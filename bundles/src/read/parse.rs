@@ -15,13 +15,15 @@ use serde::de::DeserializeOwned;
 
 use super::medium::Medium;
 use super::scan::{Extent, Members, read_extent};
-use crate::contents::{Blob, Contents, DocumentEntry, ImageEntry, Owner, PackageEntry, SbomEntry};
+use crate::contents::{
+    Blob, ChartEntry, Contents, DocumentEntry, ImageEntry, Owner, PackageEntry, SbomEntry,
+};
 use crate::dsse::Envelope;
 use crate::error::Fault;
 use crate::hash;
 use crate::oci::{
-    self, BUNDLE, DOCUMENT, Descriptor, EDITION, ENVELOPE, FORMAT, FORMAT_VERSION, INDEX, Index, LAYOUT,
-    MAX_DOCUMENTS, MAX_JSON, Manifest, NAME, PACKAGE, REF_NAME, ROLES, SPDX, VERSION,
+    self, BUNDLE, CHART, DOCUMENT, Descriptor, EDITION, ENVELOPE, FORMAT, FORMAT_VERSION, INDEX, Index,
+    LAYOUT, MAX_DOCUMENTS, MAX_JSON, Manifest, NAME, PACKAGE, REF_NAME, ROLES, SPDX, VERSION,
 };
 use crate::render::{self, Rendered};
 use crate::sbom::Subject;
@@ -115,6 +117,7 @@ impl Reader<'_> {
             edition: edition.unwrap_or_default(),
             images: Vec::new(),
             packages: Vec::new(),
+            charts: Vec::new(),
             documents: Vec::new(),
             sboms: Vec::new(),
         };
@@ -124,6 +127,7 @@ impl Reader<'_> {
             match descriptor.artifact_type.as_deref() {
                 None => self.images(descriptor, &mut contents.images)?,
                 Some(PACKAGE) => contents.packages.push(self.package(descriptor)?),
+                Some(CHART) => contents.charts.push(self.chart(descriptor)?),
                 Some(DOCUMENT) => contents.documents.push(self.document(descriptor)?),
                 Some(SPDX) => contents.sboms.push(self.sbom(descriptor)?),
                 Some(other) => return Err(fault(format!("`{other}` is not a known type of artifact"))),
@@ -210,6 +214,15 @@ impl Reader<'_> {
         Ok(PackageEntry { name, arch, version, roles, blobs })
     }
 
+    fn chart(&self, descriptor: &Descriptor) -> Result<ChartEntry, Fault> {
+        let fault = |reason: String| Fault::document(&"a chart", reason);
+        let name = descriptor.annotation(NAME).map_err(fault)?.to_owned();
+        let version = descriptor.annotation(VERSION).map_err(fault)?.to_owned();
+        let manifest: Manifest = self.json(descriptor, &Owner::Chart { name: name.clone() })?;
+        let blobs = manifest.layers.iter().map(Blob::from).collect();
+        Ok(ChartEntry { name, version, blobs })
+    }
+
     fn document(&self, descriptor: &Descriptor) -> Result<DocumentEntry, Fault> {
         let name = descriptor.annotation(NAME).map_err(|reason| Fault::document(&"a document", reason))?;
         let owner = Owner::Document { name: name.to_owned() };
@@ -223,10 +236,14 @@ impl Reader<'_> {
     fn sbom(&self, descriptor: &Descriptor) -> Result<SbomEntry, Fault> {
         let fault = |reason: String| Fault::document(&"a bill of materials", reason);
         let name = descriptor.annotation(NAME).map_err(fault)?.to_owned();
-        let arch = render::arch(descriptor).map_err(fault)?;
-        // Names of images always have a `/`, those of packages never.
-        let subject =
-            if name.contains('/') { Subject::Image { name, arch } } else { Subject::Package { name, arch } };
+        let arch =
+            descriptor.platform.is_some().then(|| render::arch(descriptor)).transpose().map_err(fault)?;
+        // Charts have no architecture; names of images always have a `/`, those of packages never.
+        let subject = match arch {
+            None => Subject::Chart { name },
+            Some(arch) if name.contains('/') => Subject::Image { name, arch },
+            Some(arch) => Subject::Package { name, arch },
+        };
         let owner = Owner::Sbom { subject: subject.clone() };
         let manifest: Manifest = self.json(descriptor, &owner)?;
         let [content] = manifest.layers.as_slice() else {

@@ -1,6 +1,6 @@
-//! Bills of materials: what an image or a host package is made of, as SPDX 2.3 JSON. `docs/sbom.md` says it for people.
+//! Bills of materials: what an image, a host package or a Helm chart is made of, as SPDX 2.3 JSON. `docs/sbom.md` says it for people.
 //!
-//! 1. Whoever builds a bundle makes a [`Description`] for each image and package, and gives its bytes to
+//! 1. Whoever builds a bundle makes a [`Description`] for each image, package and chart, and gives its bytes to
 //!    [`BundleSpec::sboms`](crate::BundleSpec::sboms).
 //! 2. A reader gets descriptions back with [`Verified::sboms`](crate::Verified::sboms), or with [`Untrusted::sboms`](crate::Untrusted::sboms) what
 //!    a bundle claims.
@@ -26,7 +26,7 @@ use self::spdx::{
     CONTAINS, Checksum, CreationInfo, DESCRIBES, DOCUMENT_ID, Document, ExternalRef, ExtractedLicence,
     NO_ASSERTION, PURL, Package, Relationship,
 };
-use crate::contents::{ImageEntry, PackageEntry};
+use crate::contents::{ChartEntry, ImageEntry, PackageEntry};
 use crate::hash;
 use crate::render;
 
@@ -38,6 +38,7 @@ const CREATED: &str = "1970-01-01T00:00:00Z";
 const NAMESPACE: &str = "https://qiji.dev/spdx/";
 const CONTAINER: &str = "CONTAINER";
 const INSTALL: &str = "INSTALL";
+const ARCHIVE: &str = "ARCHIVE";
 
 /// What a bill of materials is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -57,20 +58,26 @@ pub enum Subject {
         /// Architecture.
         arch: Arch,
     },
+    /// A Helm chart.
+    Chart {
+        /// Name of its release.
+        name: String,
+    },
 }
 
 impl Subject {
     /// Its name.
     pub fn name(&self) -> &str {
         match self {
-            Self::Image { name, .. } | Self::Package { name, .. } => name,
+            Self::Image { name, .. } | Self::Package { name, .. } | Self::Chart { name } => name,
         }
     }
 
-    /// Its architecture.
-    pub const fn arch(&self) -> Arch {
+    /// Its architecture; a chart has none.
+    pub const fn arch(&self) -> Option<Arch> {
         match self {
-            Self::Image { arch, .. } | Self::Package { arch, .. } => *arch,
+            Self::Image { arch, .. } | Self::Package { arch, .. } => Some(*arch),
+            Self::Chart { .. } => None,
         }
     }
 
@@ -78,6 +85,7 @@ impl Subject {
         match self {
             Self::Image { .. } => CONTAINER,
             Self::Package { .. } => INSTALL,
+            Self::Chart { .. } => ARCHIVE,
         }
     }
 }
@@ -87,11 +95,12 @@ impl fmt::Display for Subject {
         match self {
             Self::Image { name, arch } => write!(f, "image {name} ({arch})"),
             Self::Package { name, arch } => write!(f, "package {name} ({arch})"),
+            Self::Chart { name } => write!(f, "chart {name}"),
         }
     }
 }
 
-/// What an image or a host package is made of.
+/// What an image, a host package or a chart is made of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Description {
     /// What it is about.
@@ -130,6 +139,12 @@ impl Description {
         listed.roles.sort_unstable();
         listed.roles.dedup();
         Self::new(subject, &package.version, render::package_descriptor(&listed).digest, ingredients)
+    }
+
+    /// Describes a chart.
+    pub fn of_chart(chart: &ChartEntry, ingredients: Vec<Ingredient>) -> Self {
+        let subject = Subject::Chart { name: chart.name.clone() };
+        Self::new(subject, &chart.version, render::chart_descriptor(chart).digest, ingredients)
     }
 
     fn new(subject: Subject, version: &str, digest: Digest, mut ingredients: Vec<Ingredient>) -> Self {
@@ -224,7 +239,9 @@ impl<'a> Writer<'a> {
         let Description { subject, version, digest, .. } = self.description;
         let url = match subject {
             Subject::Image { name, arch } => purl::of_image(name, digest, *arch),
-            Subject::Package { name, arch } => purl::of_file(name, version, digest, *arch),
+            Subject::Package { name, .. } | Subject::Chart { name } => {
+                purl::of_file(name, version, digest, subject.arch())
+            }
         };
         Package {
             checksums: vec![checksum(digest)],
@@ -329,11 +346,12 @@ impl<'a> Reader<'a> {
             return Err(shape("it does not describe exactly one package".to_owned()));
         };
         let package = self.package(subject)?;
-        let (name, arch) = (package.name.clone(), arch(package)?);
+        let name = package.name.clone();
         let subject = match package.primary_package_purpose.as_deref() {
-            Some(CONTAINER) => Subject::Image { name, arch },
-            Some(INSTALL) => Subject::Package { name, arch },
-            _ => return Err(shape(format!("{name} is neither an image nor a host package"))),
+            Some(CONTAINER) => Subject::Image { name, arch: arch(package)? },
+            Some(INSTALL) => Subject::Package { name, arch: arch(package)? },
+            Some(ARCHIVE) => Subject::Chart { name },
+            _ => return Err(shape(format!("{name} is no image, no host package and no chart"))),
         };
         let ingredients =
             self.inside(&package.id).iter().map(|id| self.ingredient(id)).collect::<Result<_, _>>()?;

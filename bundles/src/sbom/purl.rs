@@ -5,14 +5,17 @@ use qiji_blueprint::part::{Part, PartKind};
 use qiji_blueprint::site::Arch;
 
 /// The URL of a part, or of an artifact with its digest.
-pub(super) fn of(part: &Part, digest: Option<&Digest>, arch: Arch) -> String {
+pub(super) fn of(part: &Part, digest: Option<&Digest>, arch: Option<Arch>) -> String {
     let version = match (part.kind, digest) {
         (PartKind::Image, Some(digest)) => digest.to_string(),
         _ => part.version.clone(),
     };
     let base = base(part.kind, &part.name, &version);
     match (part.kind, digest) {
-        (PartKind::Debian | PartKind::Alpine | PartKind::Image, _) => format!("{base}?arch={arch}"),
+        (PartKind::Debian | PartKind::Alpine | PartKind::Image, _) => match arch {
+            Some(arch) => format!("{base}?arch={arch}"),
+            None => base,
+        },
         (PartKind::File, Some(digest)) => of_file(&part.name, &part.version, digest, arch),
         _ => base,
     }
@@ -27,9 +30,10 @@ pub(super) fn of_image(name: &str, digest: &Digest, arch: Arch) -> String {
 }
 
 /// The URL of a file, or of several that are one thing.
-pub(super) fn of_file(name: &str, version: &str, digest: &Digest, arch: Arch) -> String {
+pub(super) fn of_file(name: &str, version: &str, digest: &Digest, arch: Option<Arch>) -> String {
     let base = base(PartKind::File, name, version);
-    format!("{base}?arch={arch}&checksum={}", encoded(&digest.to_string()))
+    let arch = arch.map_or_else(String::new, |arch| format!("arch={arch}&"));
+    format!("{base}?{arch}checksum={}", encoded(&digest.to_string()))
 }
 
 /// The kind of thing that a URL names.
@@ -103,9 +107,10 @@ mod tests {
                 "pkg:deb/debian/libgmp10@2%3A6.3.0%2Bdfsg-3?arch=amd64",
             ),
             (part(PartKind::Debian, "libc6-dev", ""), "pkg:deb/debian/libc6-dev?arch=amd64"),
+            (part(PartKind::Chart, "app", "1.2.3+x"), "pkg:helm/app@1.2.3%2Bx"),
         ];
         for (part, url) in cases {
-            assert_eq!(of(&part, None, Arch::Amd64), url);
+            assert_eq!(of(&part, None, Some(Arch::Amd64)), url);
             assert_eq!(kind(url), Some(part.kind));
         }
         assert_eq!(kind("pkg:npm/x@1"), None);

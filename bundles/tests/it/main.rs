@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a fixture that cannot be made fails its test")]
 
 mod by_hand;
+mod charts;
 mod damage;
 mod delta;
 mod diff;

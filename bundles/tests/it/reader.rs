@@ -10,7 +10,7 @@ use crate::fixture::{Bench, join, sample, split};
 const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/bundle-reader.py");
 
 /// Exit status and all that is printed.
-fn read(bundle: &Path, keys: &[&Path]) -> (Option<i32>, String) {
+pub(crate) fn read(bundle: &Path, keys: &[&Path]) -> (Option<i32>, String) {
     let output = Command::new("python3").arg(READER).arg(bundle).args(keys).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(text).unwrap())

@@ -7,8 +7,8 @@ use qiji_blueprint::Digest;
 use qiji_blueprint::site::{Arch, Role};
 use qiji_bundle::sbom::Description;
 use qiji_bundle::{
-    Blob, BundleSpec, ImageEntry, PackageEntry, SignatureState, SigningKey, TrustedKeys, Untrusted,
-    VerifyingReader, WriteError,
+    Blob, BundleSpec, CHART_ARCHIVE, CHART_VALUES, ChartEntry, ImageEntry, PackageEntry, SignatureState,
+    SigningKey, TrustedKeys, Untrusted, VerifyingReader, WriteError,
 };
 
 use crate::fixture::{Bench, LAYER, Store, join, layer, program, sample, split};
@@ -223,6 +223,8 @@ type Entry = (u8, Arch, Vec<Role>, Vec<Vec<u8>>);
 struct Random {
     images: Vec<Entry>,
     packages: Vec<Entry>,
+    /// Archive and values.
+    charts: Vec<(u8, Vec<Vec<u8>>)>,
     documents: Vec<(u8, Vec<u8>)>,
 }
 
@@ -232,8 +234,16 @@ fn random() -> impl Strategy<Value = Random> {
     let bytes = || prop::collection::vec(any::<u8>(), 0..1_600);
     let blobs = || prop::collection::vec(bytes(), 1..3);
     let entries = || prop::collection::vec((0..4_u8, arch(), roles(), blobs()), 0..6);
-    (entries(), entries(), prop::collection::vec((0..9_u8, bytes()), 0..4))
-        .prop_map(|(images, packages, documents)| Random { images, packages, documents })
+    let charts = prop::collection::vec((0..9_u8, blobs()), 0..3);
+    (entries(), entries(), charts, prop::collection::vec((0..9_u8, bytes()), 0..4))
+        .prop_map(|(images, packages, charts, documents)| Random { images, packages, charts, documents })
+}
+
+/// A chart whose first blob is its archive.
+fn chart(store: &mut Store, name: &str, blobs: &[Vec<u8>]) -> ChartEntry {
+    let types = std::iter::once(CHART_ARCHIVE).chain(std::iter::repeat(CHART_VALUES));
+    let blobs = blobs.iter().zip(types).map(|(blob, kind)| store.add(kind, blob)).collect();
+    ChartEntry { name: name.to_owned(), version: "1.0.0+x".to_owned(), blobs }
 }
 
 fn spec_of(random: &Random) -> (BundleSpec, Store) {
@@ -254,9 +264,21 @@ fn spec_of(random: &Random) -> (BundleSpec, Store) {
             spec.packages.push(PackageEntry { name, version: "1".to_owned(), arch, roles, blobs });
         }
     }
+    for (name, blobs) in &random.charts {
+        let name = format!("c{name}");
+        if !spec.charts.iter().any(|chart| chart.name == name) {
+            spec.charts.push(chart(&mut store, &name, blobs));
+        }
+    }
     let images = spec.images.iter().map(|image| Description::of_image(image, vec![]));
     let packages = spec.packages.iter().map(|package| Description::of_package(package, vec![program()]));
-    spec.sboms = images.chain(packages).step_by(2).map(|one| (one.subject.clone(), one.to_spdx())).collect();
+    let charts = spec.charts.iter().map(|chart| Description::of_chart(chart, vec![program()]));
+    spec.sboms = images
+        .chain(packages)
+        .chain(charts)
+        .step_by(2)
+        .map(|one| (one.subject.clone(), one.to_spdx()))
+        .collect();
     for (name, bytes) in &random.documents {
         let name = format!("d{name}");
         if !spec.documents.iter().any(|(known, _)| *known == name) {
@@ -288,12 +310,14 @@ proptest! {
             let wanted: Vec<_> = spec.packages.iter().filter(|package| package.arch == arch).cloned().collect();
             prop_assert_eq!(found, sorted(&wanted));
         }
+        prop_assert_eq!(bundle.charts().cloned().collect::<Vec<_>>(), sorted(&spec.charts));
         let found: Vec<_> = bundle.sboms().unwrap().into_iter().map(|one| one.description.unwrap().subject).collect();
         prop_assert_eq!(found, sorted(&spec.sboms.iter().map(|(subject, _)| subject.clone()).collect::<Vec<_>>()));
         for (name, bytes) in &spec.documents {
             prop_assert_eq!(&bundle.document(name).unwrap().unwrap(), bytes);
         }
         let blobs = spec.packages.iter().flat_map(|package| &package.blobs);
+        let blobs = blobs.chain(spec.charts.iter().flat_map(|chart| &chart.blobs));
         for Blob { digest, .. } in blobs.chain(spec.images.iter().flat_map(ImageEntry::blobs)) {
             prop_assert_eq!(Digest::of(&read_all(bundle.blob(digest).unwrap())), *digest);
         }
@@ -301,6 +325,7 @@ proptest! {
         let (images, packages) = (turn(spec.images.len()), turn(spec.packages.len()));
         spec.images.rotate_left(images);
         spec.packages.rotate_left(packages);
+        spec.charts.reverse();
         spec.documents.reverse();
         spec.sboms.reverse();
         prop_assert!(one == fs_err::read(bench.write("two.qiji", &spec, &store).0).unwrap());
