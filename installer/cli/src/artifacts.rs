@@ -112,7 +112,7 @@ impl Shown {
             Event::Progress { artifact, bytes, total, .. } => {
                 let of = total.map_or_else(String::new, |total| format!(" of {}", size(total)));
                 if let Some(bar) = self.by_artifact.get(artifact) {
-                    bar.set_message(format!("{} {}: {}{of}", artifact.name, artifact.arch, size(*bytes)));
+                    bar.set_message(format!("{artifact}: {}{of}", size(*bytes)));
                 }
             }
             // Told with everything else when no other source has it either.
@@ -122,7 +122,7 @@ impl Shown {
                     bar.finish_and_clear();
                 }
                 if !held {
-                    self.say(&format!("{} {}: {}", artifact.name, artifact.arch, size(*bytes)));
+                    self.say(&format!("{artifact}: {}", size(*bytes)));
                 }
             }
         }
@@ -137,7 +137,7 @@ impl Shown {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(200));
-        bar.set_message(format!("{} {}: {source}", artifact.name, artifact.arch));
+        bar.set_message(format!("{artifact}: {source}"));
         self.by_artifact.insert(artifact.clone(), bar);
     }
 

@@ -5,6 +5,7 @@
 mod answer;
 mod artifacts;
 mod base;
+mod charts;
 mod cluster;
 mod failure;
 mod folders;

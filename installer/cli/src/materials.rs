@@ -7,7 +7,7 @@ use qiji_blueprint::lock::{Layer, Lock};
 use qiji_blueprint::part::{Ingredient, Part};
 use qiji_blueprint::site::Arch;
 use qiji_bundle::sbom::Description;
-use qiji_bundle::{ImageEntry, PackageEntry};
+use qiji_bundle::{BundleSpec, ChartEntry, ImageEntry, PackageEntry};
 
 /// What is known of the artifacts of a lock.
 pub(crate) struct Materials<'a> {
@@ -23,12 +23,17 @@ impl<'a> Materials<'a> {
         Self { lock, ingredients: ingredients.into_iter().collect(), layers }
     }
 
-    /// The bill of materials of each image and package.
-    pub(crate) fn describe(&self, images: &[ImageEntry], packages: &[PackageEntry]) -> Vec<Description> {
-        let images = images.iter().map(|image| Description::of_image(image, self.of_image(image)));
-        let packages =
-            packages.iter().map(|package| Description::of_package(package, self.of_package(package)));
-        images.chain(packages).collect()
+    /// The bill of materials of each image, package and chart.
+    pub(crate) fn describe(&self, spec: &BundleSpec) -> Vec<Description> {
+        let images = spec.images.iter().map(|image| Description::of_image(image, self.of_image(image)));
+        let packages = spec.packages.iter();
+        let packages = packages.map(|package| Description::of_package(package, self.of_package(package)));
+        let charts = spec.charts.iter().map(|chart| Description::of_chart(chart, self.of_chart(chart)));
+        images.chain(packages).chain(charts).collect()
+    }
+
+    fn of_chart(&self, entry: &ChartEntry) -> Vec<Ingredient> {
+        self.ingredients.get(&ArtifactName::of_chart(&entry.name)).cloned().into_iter().collect()
     }
 
     fn of_image(&self, entry: &ImageEntry) -> Vec<Ingredient> {
@@ -48,7 +53,9 @@ impl<'a> Materials<'a> {
     fn of(&self, layers: &[String], artifact: Option<&str>, arch: Arch) -> Vec<Ingredient> {
         let layers = layers.iter().filter_map(|name| self.layers.get(&(name.as_str(), arch)));
         let names: BTreeSet<&str> = layers.flat_map(|layer| layer.artifacts()).chain(artifact).collect();
-        let find = |name: &str| self.ingredients.get(&ArtifactName { name: name.to_owned(), arch }).cloned();
+        let find = |name: &str| {
+            self.ingredients.get(&ArtifactName { name: name.to_owned(), arch: Some(arch) }).cloned()
+        };
         names.into_iter().filter_map(find).collect()
     }
 }

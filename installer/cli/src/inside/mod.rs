@@ -47,7 +47,10 @@ impl Filter {
         let Row { description, ingredient, part } = row;
         let names = [&part.name, &ingredient.part.name, description.subject.name()];
         self.component.as_ref().is_none_or(|text| names.iter().any(|name| contains(name, text)))
-            && self.arch.as_ref().is_none_or(|arch| description.subject.arch().as_str() == arch)
+            && self
+                .arch
+                .as_ref()
+                .is_none_or(|arch| description.subject.arch().is_some_and(|own| own.as_str() == arch))
             && self.license.as_ref().is_none_or(|id| licensed(part.licence.as_deref(), id))
             && self.kind.as_ref().is_none_or(|kind| part.kind.as_str() == kind)
     }
@@ -86,7 +89,8 @@ pub(crate) struct Inside {
 pub(crate) struct ArtifactRow {
     pub(crate) name: String,
     pub(crate) version: String,
-    pub(crate) arch: Arch,
+    /// None of what is for every architecture.
+    pub(crate) arch: Option<Arch>,
     pub(crate) kind: PartKind,
     pub(crate) licence: Option<String>,
     pub(crate) digest: Digest,
@@ -143,7 +147,7 @@ impl Inside {
 }
 
 fn artifacts(rows: &[Row<'_>]) -> Vec<ArtifactRow> {
-    let mut found: BTreeMap<(&str, Arch, Digest), ArtifactRow> = BTreeMap::new();
+    let mut found: BTreeMap<(&str, Option<Arch>, Digest), ArtifactRow> = BTreeMap::new();
     for Row { description, ingredient, .. } in rows {
         let (own, arch) = (&ingredient.part, description.subject.arch());
         let row = found.entry((&own.name, arch, ingredient.digest)).or_insert_with(|| ArtifactRow {
@@ -173,7 +177,7 @@ fn parts(rows: &[Row<'_>]) -> Vec<PartRow> {
             arches: BTreeSet::new(),
             artifacts: BTreeSet::new(),
         });
-        row.arches.insert(description.subject.arch());
+        row.arches.extend(description.subject.arch());
         row.artifacts.insert(ingredient.part.name.clone());
     }
     found.into_values().collect()

@@ -58,6 +58,7 @@ pub(crate) fn page(inspection: &Inspection, inside: &Inside) -> Result<String, F
         tables: vec![
             images(inspection),
             packages(inspection),
+            charts(inspection),
             artifacts(inside),
             parts(inside),
             licences(inside),
@@ -99,6 +100,18 @@ fn packages(inspection: &Inspection) -> Sheet {
     }
 }
 
+fn charts(inspection: &Inspection) -> Sheet {
+    let rows = inspection.charts.iter().map(|chart| {
+        vec![chart.name.clone(), chart.version.clone(), size(chart.bytes), chart.digest.to_string()]
+    });
+    Sheet {
+        id: "charts",
+        title: "Helm charts",
+        columns: vec!["Name", "Version", "Size", "Digest"],
+        rows: rows.collect(),
+    }
+}
+
 fn artifacts(inside: &Inside) -> Sheet {
     let rows = inside.artifacts.iter().map(|row| {
         let licence = row.licence.clone().unwrap_or_else(|| UNKNOWN.to_owned());
@@ -107,7 +120,7 @@ fn artifacts(inside: &Inside) -> Sheet {
         vec![
             row.name.clone(),
             row.version.clone(),
-            row.arch.to_string(),
+            row.arch.map(|arch| arch.to_string()).unwrap_or_default(),
             licence,
             parts,
             row.origin.clone(),

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use clap::Parser;
 use qiji_blueprint::part::PartKind;
 use qiji_bundle::sbom::Subject;
-use qiji_bundle::{DocumentSummary, ImageSummary, Inspection, PackageSummary};
+use qiji_bundle::{ChartSummary, DocumentSummary, ImageSummary, Inspection, PackageSummary};
 
 use super::*;
 
@@ -134,6 +134,13 @@ fn inspection() -> Inspection {
             bytes: 5,
             layers: vec![],
         }],
+        charts: vec![ChartSummary {
+            name: "app".to_owned(),
+            version: "1.2.3".to_owned(),
+            digest,
+            values: vec![],
+            bytes: 5,
+        }],
         documents: vec![DocumentSummary { name: "site.kdl".to_owned(), digest, bytes: 5 }],
         logical_bytes: 10,
         stored_bytes: 10,
@@ -157,6 +164,8 @@ fn the_page_is_whole_well_formed_and_asks_for_nothing_from_outside() {
         "agent",
         "<1>",
         "site.kdl",
+        "app",
+        "1.2.3",
         "kube",
         "libc6",
         "k8s.io/<api>",

@@ -1,5 +1,7 @@
 //! The tables as text: a count of everything, or, where a filter was given, every row that it lets through.
 
+use qiji_blueprint::site::Arch;
+
 use super::{Filter, Inside, UNKNOWN};
 use crate::table::Table;
 
@@ -44,7 +46,8 @@ fn rows(inside: &Inside) -> String {
     table.title("artifacts", ["name", "version", "arch", "licence", "from"]);
     for row in &inside.artifacts {
         let licence = row.licence.as_deref().unwrap_or(UNKNOWN);
-        let cells = [&row.name, &row.version, row.arch.as_str(), &cut(licence), &row.origin];
+        let arch = row.arch.map_or("", Arch::as_str);
+        let cells = [&row.name, &row.version, arch, &cut(licence), &row.origin];
         table.add("artifacts", cells.map(str::to_owned));
     }
     table.title("parts", ["name", "version", "kind", "licence", "in"]);

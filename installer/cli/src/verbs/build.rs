@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use qiji_airgap::{Assembled, BlobDesc, Store, assemble};
 use qiji_blueprint::Digest;
+use qiji_blueprint::lock::Lock;
 use qiji_blueprint::site::Site;
 use qiji_bundle::{
     Against, Blob, BlobSource, BundleSpec, Either, ImageEntry, Inventory, OldBundles, PackageEntry,
@@ -19,6 +20,7 @@ use qiji_bundle::{
 
 use crate::artifacts::{self, ArtifactArgs};
 use crate::base;
+use crate::charts;
 use crate::failure::{Classify, Failure, Kind};
 use crate::folders::StoreArgs;
 use crate::inputs::{self, LOCK_DOCUMENT, Meter, SITE_DOCUMENT, SITE_FILE_DOCUMENT};
@@ -102,6 +104,13 @@ pub(crate) struct Order<'a> {
     pub(crate) against: Option<(&'a Path, &'a AgainstArgs)>,
 }
 
+impl Order<'_> {
+    /// The folder of the site file, from which paths in it count.
+    fn folder(&self) -> &Path {
+        self.site.parent().unwrap_or(Path::new(""))
+    }
+}
+
 /// Builds a bundle and signs it with the keys, if there are any.
 pub(crate) fn build(order: &Order<'_>, keys: &[SigningKey]) -> Result<(), Failure> {
     let against =
@@ -111,7 +120,7 @@ pub(crate) fn build(order: &Order<'_>, keys: &[SigningKey]) -> Result<(), Failur
     let site = &checked.site;
     let lock = match order.lock {
         Some(path) => lock::read(path, site)?,
-        None => lock::lock(site, order.store, order.artifacts)?,
+        None => lock::lock(site, order.folder(), order.store, order.artifacts)?,
     };
     let watch = artifacts::Watch::start();
     let fetcher = artifacts::fetcher(order.store, order.artifacts, &watch)?;
@@ -119,15 +128,16 @@ pub(crate) fn build(order: &Order<'_>, keys: &[SigningKey]) -> Result<(), Failur
     let outcome = runtime.block_on(fetcher.fetch(&lock));
     drop(watch);
     outcome.map_err(|errors| artifacts::not_had(&errors))?;
+    charts::take_values(fetcher.store(), order.folder(), &lock)?;
     let assembled = assemble(fetcher.store(), &lock);
     let assembled =
         assembled.map_err(|errors| Failure::rendered(Kind::Failed, format!("error: {errors}")))?;
 
     let ingredients = qiji_airgap::ingredients(fetcher.store(), &lock).failed()?;
 
-    let mut spec = contents(site, assembled);
+    let mut spec = contents(site, assembled, &lock);
     order.channel.clone_into(&mut spec.channel);
-    let descriptions = Materials::new(&lock, ingredients).describe(&spec.images, &spec.packages);
+    let descriptions = Materials::new(&lock, ingredients).describe(&spec);
     spec.sboms = descriptions.iter().map(|one| (one.subject.clone(), one.to_spdx())).collect();
     spec.documents = vec![
         (SITE_DOCUMENT.to_owned(), serde_json::to_vec(site).failed()?),
@@ -179,7 +189,7 @@ fn write_delta(
     Ok(())
 }
 
-fn contents(site: &Site, assembled: Assembled) -> BundleSpec {
+fn contents(site: &Site, assembled: Assembled, lock: &Lock) -> BundleSpec {
     let images = assembled.images.into_iter().map(|image| ImageEntry {
         name: image.name,
         arch: image.arch,
@@ -201,6 +211,7 @@ fn contents(site: &Site, assembled: Assembled) -> BundleSpec {
         edition: site.edition.clone(),
         images: images.collect(),
         packages: packages.collect(),
+        charts: lock.charts.iter().map(charts::entry).collect(),
         ..BundleSpec::default()
     }
 }

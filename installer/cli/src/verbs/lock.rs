@@ -9,6 +9,7 @@ use qiji_blueprint::lock::Lock;
 use qiji_blueprint::site::Site;
 
 use crate::artifacts::{self, ArtifactArgs};
+use crate::charts;
 use crate::failure::{Classify, Failure, Kind};
 use crate::folders::StoreArgs;
 use crate::inputs;
@@ -32,7 +33,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (checked, _) = inputs::site_file(&args.site)?;
     let output = args.output.clone().unwrap_or_else(|| inputs::lock_path(&args.site));
-    let lock = lock(&checked.site, &args.store.folder(), &args.artifacts)?;
+    let folder = args.site.parent().unwrap_or(Path::new(""));
+    let lock = lock(&checked.site, folder, &args.store.folder(), &args.artifacts)?;
     let text = lock.to_kdl();
     if fs::read_to_string(&output).is_ok_and(|old| old == text) {
         println!("{}: {} artifacts, as before", output.display(), lock.artifacts.len());
@@ -43,12 +45,22 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Finds the digest of everything that the site needs.
-pub(crate) fn lock(site: &Site, store: &Path, artifacts: &ArtifactArgs) -> Result<Lock, Failure> {
-    let wanted = Catalogue::builtin().wanted(site).input()?;
+/// Finds the digest of everything that the site needs. `folder` is that of the site file.
+pub(crate) fn lock(
+    site: &Site,
+    folder: &Path,
+    store: &Path,
+    artifacts: &ArtifactArgs,
+) -> Result<Lock, Failure> {
     let watch = artifacts::Watch::start();
     let fetcher: Fetcher = artifacts::fetcher(store, artifacts, &watch)?;
-    let resolved = artifacts::runtime()?.block_on(fetcher.resolve(&wanted));
+    let runtime = artifacts::runtime()?;
+    let wanted = if site.charts.is_empty() {
+        Catalogue::builtin().wanted(site).input()?
+    } else {
+        charts::wanted(&runtime, &fetcher, site, folder)?
+    };
+    let resolved = runtime.block_on(fetcher.resolve(&wanted));
     drop(watch);
     let resolved = resolved.map_err(|errors| not_found(&errors, site))?;
     for found in &resolved.provenance {
@@ -67,9 +79,9 @@ fn not_found(errors: &FetchErrors, site: &Site) -> Failure {
     }
     let mut text = format!("error: {errors}");
     for artifact in &lacking {
-        let hosts = site.nodes.iter().filter(|node| node.arch == artifact.arch);
+        let ArtifactName { name, arch: Some(arch) } = artifact else { continue };
+        let hosts = site.nodes.iter().filter(|node| node.arch == *arch);
         let hosts: Vec<_> = hosts.map(|node| node.name.as_str()).collect();
-        let ArtifactName { name, arch } = artifact;
         let line = format!("\n{name} is not there for {arch}, the architecture of {}", some_of(&hosts));
         text.push_str(&line);
     }
@@ -118,7 +130,7 @@ mod tests {
 
     fn failure(name: &str, cause: SourceError) -> ArtifactFailure {
         let attempts = vec![Attempt { source: "a registry".to_owned(), cause }];
-        ArtifactFailure { name: name.to_owned(), version: "v1".to_owned(), arch: Arch::Arm64, attempts }
+        ArtifactFailure { name: name.to_owned(), version: "v1".to_owned(), arch: Some(Arch::Arm64), attempts }
     }
 
     fn no_platform() -> SourceError {
