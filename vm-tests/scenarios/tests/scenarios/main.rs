@@ -2,6 +2,7 @@
 
 mod access;
 mod architectures;
+mod charts;
 mod install;
 mod killed;
 mod materials;
@@ -30,6 +31,7 @@ fn main() {
         trial("containerd_pulls_from_a_served_bundle", served::containerd),
         trial("skopeo_pulls_from_a_served_bundle", served::skopeo),
         trial("oras_pulls_from_a_served_bundle", served::oras),
+        trial("a_chart_brings_its_images_along", charts::story),
         trial("an_installation_killed_once_goes_on", killed::once),
         trial("spdx_tools_take_the_documents", materials::spdx_tools_take_them).with_ignored_flag(true),
         trial("every_program_of_every_architecture_starts", architectures::story).with_ignored_flag(true),
