@@ -67,7 +67,7 @@ impl ArtifactName {
 impl fmt::Display for ArtifactName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.arch {
-            Some(arch) => write!(f, "{} {arch}", self.name),
+            Some(arch) => write!(f, "{} for {arch}", self.name),
             None => f.write_str(&self.name),
         }
     }
