@@ -77,11 +77,9 @@ impl Serving {
         self.folder.path().join("ca.crt")
     }
 
-    /// Full name and manifest of an image of the bundle.
-    fn image(&self) -> Result<(&str, &str)> {
-        let image = &self.content["images"][0];
-        let text = |key: &str| image[key].as_str().with_context(|| format!("the first image has no {key}"));
-        Ok((text("name")?, text("manifest")?))
+    /// Full name of an image of the bundle.
+    fn image(&self) -> Result<&str> {
+        self.content["images"][0]["name"].as_str().context("the bundle has no image")
     }
 
     fn stop(self) -> Result<()> {
@@ -93,7 +91,7 @@ impl Serving {
 pub(crate) fn containerd() -> Result<()> {
     let serving = Serving::start()?;
     let containerd = Containerd::start(&serving)?;
-    let (image, digest) = serving.image()?;
+    let image = serving.image()?;
     let (host, _) = image.split_once('/').context("the image has no host")?;
     let hosts = serving.folder.path().join("hosts");
     fs::create_dir_all(hosts.join(host))?;
@@ -104,8 +102,17 @@ pub(crate) fn containerd() -> Result<()> {
     );
     fs::write(hosts.join(host).join("hosts.toml"), toml)?;
     let hosts = hosts.to_string_lossy();
-    containerd.ctr(&["images", "pull", "--snapshotter", "native", "--hosts-dir", &hosts, image])?;
-    containerd.ctr(&["images", "ls"])?.says(image)?.says(digest)?;
+    containerd.ctr(&[
+        "images",
+        "pull",
+        "--local",
+        "--snapshotter",
+        "native",
+        "--hosts-dir",
+        &hosts,
+        image,
+    ])?;
+    containerd.ctr(&["images", "ls"])?.says(image)?;
     containerd.ctr(&["images", "check", "--snapshotter", "native"])?.says("complete")?;
     drop(containerd);
     serving.stop()
