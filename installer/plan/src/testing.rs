@@ -36,6 +36,7 @@ pub(crate) fn site(workers: u8) -> Site {
         nodes,
         components: vec![],
         images: vec![],
+        charts: vec![],
     }
 }
 
