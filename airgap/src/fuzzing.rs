@@ -1,15 +1,15 @@
-//! Ways in for fuzz targets, to parsers that have no public way of their own. None of them may panic, whatever the bytes.
+//! Ways in for fuzz targets, to parsers that have no public way of their own. Not a part of the product: the feature `fuzzing` is off.
 
+use std::io;
 use std::path::Path;
 
 use qiji_blueprint::site::Arch;
 
-use crate::deb;
 use crate::registry::Challenge;
-use crate::source::files::Files;
-use crate::source::fuzz_debian_index;
 use crate::source::platform::{Top, choose, image_blobs, pin, platform_of};
+use crate::source::{fuzz_archive, fuzz_chart_index, fuzz_debian};
 use crate::store::Store;
+use crate::{deb, inside};
 
 /// Bytes as a manifest, an index, a configuration, and a registry's wish for a login.
 pub fn oci(bytes: &[u8]) {
@@ -22,29 +22,33 @@ pub fn oci(bytes: &[u8]) {
     let _ = str::from_utf8(bytes).ok().and_then(Challenge::parse);
 }
 
-/// A file as an archive of images; `store` is for what must be unpacked.
+/// A file as an archive of images; `store` is for what is taken out.
 pub fn image_archive(file: &Path, store: &Store) {
-    if let Ok(files) = Files::open(file, store) {
-        for name in ["index.json", "manifest.json", "a", "../a"] {
-            let _ = files.document(name);
-        }
-    }
+    let _ = fuzz_archive(file, store);
 }
 
 /// Bytes as the texts of a Debian mirror.
 pub fn debian_index(bytes: &[u8]) {
     if let Ok(text) = str::from_utf8(bytes) {
-        fuzz_debian_index(text);
+        fuzz_debian(text);
     }
+}
+
+/// Bytes as the index of a repository of charts.
+pub fn chart_index(bytes: &[u8]) {
+    fuzz_chart_index(bytes);
 }
 
 /// Bytes as a Debian package: its table, and every file in it.
 pub fn debian_package(bytes: &[u8]) {
     let Ok(table) = deb::Table::read(bytes) else { return };
     for pattern in ["usr/bin/tool", "usr/bin/other", "lib/*", "*"] {
-        let Ok((path, size)) = table.find(pattern) else { continue };
-        let copied =
-            deb::copy_file(bytes, &path, |content| std::io::copy(content, &mut std::io::sink()).map(drop));
-        let _ = (copied, size);
+        let Ok((path, _)) = table.find(pattern) else { continue };
+        let _ = deb::copy_file(bytes, &path, |content| io::copy(content, &mut io::sink()).map(drop));
     }
+}
+
+/// Bytes as each kind of file that says what an image or a package is made of.
+pub fn inside(bytes: &[u8], store: &Store) {
+    let _ = inside::fuzz(bytes, store);
 }

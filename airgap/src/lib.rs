@@ -19,6 +19,8 @@ mod assemble;
 mod deb;
 mod error;
 mod fetcher;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod helm;
 mod http;
 mod image;

@@ -1,14 +1,15 @@
 //! Writes the seeds of all targets: `seeds FOLDER`.
 
-#![allow(clippy::unwrap_used, reason = "a chore that cannot go on should stop")]
+use std::path::PathBuf;
 
-fn main() {
-    let folder = std::path::PathBuf::from(std::env::args_os().nth(1).expect("a folder"));
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("give a folder")?);
     for target in qiji_fuzz::TARGETS {
         let place = folder.join(target.name);
-        fs_err::create_dir_all(&place).unwrap();
+        fs_err::create_dir_all(&place)?;
         for (number, seed) in (target.seeds)().iter().enumerate() {
-            fs_err::write(place.join(format!("seed-{number}")), seed).unwrap();
+            fs_err::write(place.join(format!("seed-{number}")), seed)?;
         }
     }
+    Ok(())
 }

@@ -12,6 +12,8 @@ use qiji_blueprint::Digest;
 use qiji_plan::{BlobRef, Step};
 use tempfile::TempDir;
 
+use crate::sample::scratch;
+
 /// Bytes as a stream of frames in either direction.
 pub(crate) fn frames(data: &[u8]) {
     let mut stream = data;
@@ -58,7 +60,7 @@ impl World {
     fn get() -> &'static Self {
         static WORLD: OnceLock<World> = OnceLock::new();
         WORLD.get_or_init(|| {
-            let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+            let folder = scratch();
             fs_err::create_dir(folder.path().join("outside")).unwrap();
             fs_err::write(folder.path().join("outside/file"), "as it was").unwrap();
             Self(folder)

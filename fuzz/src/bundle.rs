@@ -6,12 +6,13 @@ use std::sync::OnceLock;
 
 use arbitrary::{Arbitrary, Unstructured};
 use qiji_blueprint::Digest;
+use qiji_bundle::sbom::Description;
 use qiji_bundle::{Inventory, VerifyError, fuzzing, open_envelope, seal};
 use serde_json::Value;
 use sm3::Digest as _;
 
-use crate::sample::fixture::{blob_name, join, split};
-use crate::sample::{bundle, key, trusted, verify};
+use crate::sample::fixture::{self, blob_name, join, split};
+use crate::sample::{bundle, key, opened, trusted, verify};
 
 const IN_TOTO: &str = "application/vnd.in-toto+json";
 
@@ -116,7 +117,7 @@ impl Parts {
         let Some(envelope) = self.others.iter_mut().find(is_envelope) else { return };
         let parsed: Value = serde_json::from_slice(envelope).unwrap();
         let statement = base64(parsed["payload"].as_str().unwrap());
-        let digests = |bytes: &[u8]| (Digest::of(bytes).hex(), hex(&sm3::Sm3::digest(bytes)));
+        let digests = |bytes: &[u8]| (Digest::of(bytes).hex(), hex::encode(sm3::Sm3::digest(bytes)));
         let ((old_sha256, old_sm3), (sha256, sm3)) = (digests(old_root), digests(root));
         let statement = statement.replace(&old_sha256, &sha256).replace(&old_sm3, &sm3);
         let new = seal(IN_TOTO, statement.as_bytes(), &[key()]);
@@ -175,10 +176,6 @@ fn base64(text: &str) -> String {
     String::from_utf8(base64::engine::general_purpose::STANDARD.decode(text).unwrap()).unwrap()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The statement in the sample's envelope.
 fn good_statement() -> String {
     let envelope = split(bundle()).into_iter().find(|(_, bytes)| bytes.starts_with(br#"{"payloadType""#));
@@ -188,7 +185,7 @@ fn good_statement() -> String {
 
 /// Any payload, signed with the trusted key, in the place of the sample's statement.
 pub(crate) fn statement(data: &[u8]) {
-    with_envelope(seal(IN_TOTO, data, &[key()]));
+    with_envelope(&seal(IN_TOTO, data, &[key()]));
 }
 
 pub(crate) fn statement_seeds() -> Vec<Vec<u8>> {
@@ -197,11 +194,11 @@ pub(crate) fn statement_seeds() -> Vec<Vec<u8>> {
 }
 
 /// The sample with another envelope.
-fn with_envelope(envelope: Vec<u8>) {
+fn with_envelope(envelope: &[u8]) {
     let mut parts = Parts::of(bundle());
     let place = parts.others.iter_mut().find(|bytes| bytes.starts_with(br#"{"payloadType""#)).unwrap();
-    let old = std::mem::replace(place, envelope.clone());
-    let (from, to) = (reference(&old), reference(&envelope));
+    let old = std::mem::replace(place, envelope.to_vec());
+    let (from, to) = (reference(&old), reference(envelope));
     for document in &mut parts.documents {
         *document = replaced(document, from.as_bytes(), to.as_bytes());
     }
@@ -218,7 +215,7 @@ pub(crate) fn envelope(data: &[u8]) {
     if let Ok(payload) = open_envelope(data, IN_TOTO, &trusted()) {
         assert_eq!(payload, good_statement().as_bytes(), "a payload that nobody signed was accepted");
     }
-    with_envelope(data.to_vec());
+    with_envelope(data);
 }
 
 pub(crate) fn envelope_seeds() -> Vec<Vec<u8>> {
@@ -236,8 +233,20 @@ pub(crate) fn inventory(data: &[u8]) {
 
 pub(crate) fn inventory_seeds() -> Vec<Vec<u8>> {
     let mut inventory = Inventory::default();
-    inventory.add(&verify(bundle().to_vec()).unwrap());
+    inventory.add(&opened(bundle().to_vec()).unwrap()).unwrap();
     vec![inventory.to_bytes()]
+}
+
+/// Any bytes as a bill of materials. What is written of a good one is read as the same.
+pub(crate) fn sbom(data: &[u8]) {
+    if let Ok(description) = Description::from_spdx(data) {
+        let written = description.to_spdx();
+        assert_eq!(Description::from_spdx(&written).unwrap(), description);
+    }
+}
+
+pub(crate) fn sbom_seeds() -> Vec<Vec<u8>> {
+    fixture::sample().0.sboms.into_iter().map(|(_, bytes)| bytes).collect()
 }
 
 /// Any bytes as the recipe of a delta.

@@ -1,9 +1,12 @@
 //! Keys and policies, as files that people hand to each other.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use qiji_bundle::{KeyKind, Passphrase, Policy, PolicyFile, PublicKey, SigningKey, SiteTrust, TrustedKeys};
+use qiji_bundle::{Policy, PolicyFile, PublicKey, SigningKey, SiteTrust, TrustedKeys};
+use tempfile::TempDir;
+
+use crate::sample::{keys, passphrase, scratch};
 
 /// A text as a public key. What is one is written again as it was, but for line breaks.
 pub(crate) fn public(data: &[u8]) {
@@ -18,21 +21,18 @@ pub(crate) fn public(data: &[u8]) {
 }
 
 pub(crate) fn public_seeds() -> Vec<Vec<u8>> {
-    let keys = KeyKind::ALL.map(|kind| SigningKey::generate_kind(kind).unwrap().public());
-    keys.iter().flat_map(|key| [key.to_pem().into_bytes(), key.to_der()]).collect()
-}
-
-fn passphrase() -> Passphrase {
-    Passphrase::new("only for tests".to_owned()).unwrap()
+    let keys = keys().iter().map(SigningKey::public);
+    keys.flat_map(|key| [key.to_pem().into_bytes(), key.to_der()]).collect()
 }
 
 /// A place for one file, in memory.
-fn place() -> &'static PathBuf {
-    static PLACE: OnceLock<PathBuf> = OnceLock::new();
-    PLACE.get_or_init(|| {
-        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        folder.keep().join("key")
-    })
+fn place() -> &'static Path {
+    static PLACE: OnceLock<(PathBuf, TempDir)> = OnceLock::new();
+    let (path, _) = PLACE.get_or_init(|| {
+        let folder = scratch();
+        (folder.path().join("key"), folder)
+    });
+    path
 }
 
 /// Bytes as an encrypted private key.
@@ -44,13 +44,9 @@ pub(crate) fn private(data: &[u8]) {
 }
 
 pub(crate) fn private_seeds() -> Vec<Vec<u8>> {
-    let folder = tempfile::tempdir().unwrap();
-    let save = |kind: KeyKind| {
-        let path = folder.path().join(kind.as_str());
-        SigningKey::generate_kind(kind).unwrap().save(&path, &passphrase()).unwrap();
-        fs_err::read(path).unwrap()
-    };
-    KeyKind::ALL.map(save).to_vec()
+    [include_bytes!("../keys/ed25519.pem").as_slice(), include_bytes!("../keys/sm2.pem")]
+        .map(<[u8]>::to_vec)
+        .to_vec()
 }
 
 /// Bytes as a policy file, and as what a site remembers.
@@ -71,11 +67,11 @@ pub(crate) fn policy(data: &[u8]) {
 }
 
 pub(crate) fn policy_seeds() -> Vec<Vec<u8>> {
-    let keys = KeyKind::ALL.map(|kind| SigningKey::generate_kind(kind).unwrap());
+    let keys = keys();
     let policy = |keys: &[SigningKey]| {
         Policy::of_keys(&TrustedKeys::new(keys.iter().map(SigningKey::public), keys.len()).unwrap())
     };
-    let first = PolicyFile::first(policy(&keys)).unwrap();
+    let first = PolicyFile::first(policy(keys)).unwrap();
     let mut changed = first.clone();
     changed.propose(policy(&keys[..1])).unwrap();
     changed.sign(&[&keys[0], &keys[1]]).unwrap();

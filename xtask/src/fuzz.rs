@@ -1,24 +1,28 @@
 //! `cargo xtask fuzz`: every parser of untrusted bytes under libFuzzer and `AddressSanitizer`, then a table.
 //!
-//! 1. A nightly toolchain and `cargo-fuzz` are set up where they are missing.
-//! 2. Targets and seeds are built from `fuzz/`, which is a workspace of its own.
-//! 3. Each target runs for its time. What it found new of ways through the code is kept for the next run.
-//! 4. An input that ends a target badly, takes more than a minute or more than 2 GiB is a finding: it is kept, and the chore fails.
+//! 1. One program with all targets is built from `fuzz/libfuzzer`, which is a workspace of its own, and seeds are written by `fuzz/`. The pinned
+//!    compiler is told to allow the sanitizer, which it otherwise keeps for its nightly builds; nothing else is built that way.
+//! 2. Each target runs for its time, one after another, on one core. What it found new of ways through the code is kept for the next run.
+//! 3. An input that ends a target badly, takes more than a minute or more than 2 GiB is a finding: it is kept, and the chore fails at its end.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use fs_err as fs;
 
 use crate::places;
-use crate::run::{quiet, run as run_program};
+use crate::run::run as run_program;
 
-/// The version that is installed where there is none.
-const CARGO_FUZZ: &str = "0.13.2";
-/// What libFuzzer's targets are built for.
+/// What libFuzzer's program is built for.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+/// Instrumentation as libFuzzer wants it: counters of edges, and what is compared with what.
+const FLAGS: &str = "--cap-lints=warn -Zsanitizer=address -Cpasses=sancov-module \
+    -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing";
+/// Lines of a failed target's output that are shown.
+const SHOWN: usize = 40;
 
 /// What to fuzz.
 #[derive(Debug, Args)]
@@ -27,8 +31,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 600)]
     seconds: u32,
     /// Only this target; may be given more than once
-    #[arg(long = "target", value_name = "NAME")]
-    targets: Vec<String>,
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
 }
 
 /// What a run of a target gave.
@@ -65,27 +69,25 @@ impl Outcome {
 
 /// Builds and runs the targets.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    set_up()?;
     let all = build()?;
-    if let Some(unknown) = options.targets.iter().find(|name| !all.contains(name)) {
+    if let Some(unknown) = options.only.iter().find(|name| !all.contains(name)) {
         bail!("there is no target {unknown}; there are {}", all.join(", "));
     }
-    let chosen = all.iter().filter(|name| options.targets.is_empty() || options.targets.contains(name));
-    let mut table = Vec::new();
+    let chosen = all.iter().filter(|name| options.only.is_empty() || options.only.contains(name));
+    let mut table = vec![
+        "| target | seconds | executions | edges | peak memory | findings |\n|---|---|---|---|---|---|"
+            .to_owned(),
+    ];
     let mut found = false;
     for name in chosen {
         let outcome = fuzz(name, options.seconds)?;
         found |= outcome.found;
-        table.push(outcome.row(name, options.seconds));
-        println!("{}", table.last().map_or("", String::as_str));
+        let row = outcome.row(name, options.seconds);
+        println!("{row}");
+        table.push(row);
     }
-    println!(
-        "\n| target | seconds | executions | edges | peak memory | findings |\n|---|---|---|---|---|---|"
-    );
-    println!("{}", table.join("\n"));
-    if found {
-        bail!("inputs that end a target badly lie in {}", folder("findings").display())
-    }
+    println!("\n{}", table.join("\n"));
+    ensure!(!found, "inputs that end a target badly lie in {}", folder("findings").display());
     Ok(())
 }
 
@@ -93,62 +95,39 @@ fn folder(name: &str) -> PathBuf {
     places::scratch("fuzz").join(name)
 }
 
-/// Where `cargo-fuzz` is installed.
-fn tools() -> PathBuf {
-    places::scratch("cargo-fuzz")
-}
-
-fn set_up() -> Result<()> {
-    if quiet(Command::new("cargo").args(["+nightly", "--version"])).is_err() {
-        println!("installing a nightly toolchain");
-        quiet(Command::new("rustup").args(["toolchain", "install", "nightly", "--profile", "minimal"]))
-            .context("cannot install a nightly toolchain; install one with rustup")?;
-    }
-    if !tools().join("bin/cargo-fuzz").exists() {
-        println!("installing cargo-fuzz {CARGO_FUZZ} into {}", tools().display());
-        let mut install = Command::new(env!("CARGO"));
-        install.args(["install", "cargo-fuzz", "--locked", "--version", CARGO_FUZZ, "--root"]).arg(tools());
-        quiet(&mut install).context("cannot install cargo-fuzz")?;
-    }
-    Ok(())
-}
-
-/// Builds all targets and writes their seeds; gives the targets' names.
+/// Builds the program and writes the seeds; gives the targets' names.
 fn build() -> Result<Vec<String>> {
-    let workspace = places::workspace();
-    let fuzz = workspace.join("fuzz");
-    let mut build = Command::new(tools().join("bin/cargo-fuzz"));
-    build.args(["build", "--fuzz-dir"]).arg(&fuzz).arg("--target-dir").arg(folder("build"));
-    run_program(nightly(&mut build).current_dir(&workspace))?;
-    let mut seeds = Command::new("cargo");
-    seeds.args(["run", "--quiet", "--example", "seeds", "--manifest-path"]).arg(fuzz.join("Cargo.toml"));
-    seeds.arg("--target-dir").arg(folder("build")).arg("--").arg(folder("seeds"));
-    run_program(nightly(&mut seeds).current_dir(&workspace))?;
-    let names =
-        fs::read_dir(folder("seeds"))?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-    let mut names = names.collect::<Result<Vec<_>>>()?;
+    let mut seeds = Command::new(env!("CARGO"));
+    seeds.args(["run", "--quiet", "--package", "qiji-fuzz", "--example", "seeds", "--"]).arg(folder("seeds"));
+    run_program(seeds.current_dir(places::workspace()))?;
+    let manifest = places::workspace().join("fuzz/libfuzzer/Cargo.toml");
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--release", "--target", TRIPLE, "--manifest-path"]).arg(manifest);
+    build.arg("--target-dir").arg(folder("build"));
+    build.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", FLAGS);
+    run_program(&mut build)?;
+    let names = fs::read_dir(folder("seeds"))?.map(|entry| entry.map(|entry| entry.file_name()));
+    let mut names = names.map(|name| Ok(name?.to_string_lossy().into_owned())).collect::<Result<Vec<_>>>()?;
     names.sort();
     Ok(names)
-}
-
-/// With the nightly toolchain; its lints are not ours.
-fn nightly(command: &mut Command) -> &mut Command {
-    command.env("RUSTUP_TOOLCHAIN", "nightly").env("RUSTFLAGS", "--cap-lints=warn").env_remove("CARGO")
 }
 
 fn fuzz(name: &str, seconds: u32) -> Result<Outcome> {
     let (corpus, findings) = (folder("corpus").join(name), folder("findings"));
     fs::create_dir_all(&corpus)?;
     fs::create_dir_all(&findings)?;
-    let mut command = Command::new(folder("build").join(TRIPLE).join("release").join(name));
-    command.arg(&corpus).arg(folder("seeds").join(name)).arg(format!("-max_total_time={seconds}"));
-    command.args(["-rss_limit_mb=2048", "-timeout=60", "-print_final_stats=1", "-verbosity=1"]);
+    let program = folder("build").join(TRIPLE).join("release/qiji-libfuzzer");
+    let mut command = Command::new(program);
+    command.env("QIJI_FUZZ_TARGET", name).arg(&corpus).arg(folder("seeds").join(name));
+    command.arg(format!("-max_total_time={seconds}"));
+    command.args(["-rss_limit_mb=2048", "-timeout=60", "-print_final_stats=1"]);
     command.arg(format!("-artifact_prefix={}/{name}-", findings.display()));
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {name}"))?;
     let text = String::from_utf8_lossy(&output.stderr);
+    fs::write(folder(&format!("{name}.log")), &*text)?;
     if !output.status.success() {
         let lines: Vec<_> = text.lines().collect();
-        println!("{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+        println!("{}", lines[lines.len().saturating_sub(SHOWN)..].join("\n"));
     }
     Ok(Outcome::read(&text, output.status.success()))
 }

@@ -7,6 +7,7 @@
 mod bench;
 mod cross;
 mod demo;
+mod fuzz;
 mod licences;
 mod places;
 mod run;
@@ -35,6 +36,8 @@ enum Chore {
     Cross,
     /// Check the house rules and run the tests
     Test(test::Options),
+    /// Run every parser of untrusted bytes on inputs that a fuzzer makes, and print a table
+    Fuzz(fuzz::Options),
     /// Make the table of the licences of Go modules again, after a recipe has changed
     Licences,
     /// Measure, and print the table that the README quotes
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Chore::Demo => setup::run().and_then(|()| demo::run()),
         Chore::Cross => setup::run().and_then(|()| demo::build_product()).and_then(|()| cross::run()),
         Chore::Test(options) => setup::run().and_then(|()| test::run(&options)),
+        Chore::Fuzz(options) => setup::run().and_then(|()| fuzz::run(&options)),
         Chore::Licences => setup::run().and_then(|()| licences::run()),
         Chore::Bench(options) => setup::run().and_then(|()| bench::run(&options)),
     };

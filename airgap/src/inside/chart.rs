@@ -88,3 +88,11 @@ fn metadata(content: &mut dyn Read) -> io::Result<Option<Part>> {
         licence: licence.and_then(|text| licence::normal(text)),
     }))
 }
+
+/// Reads bytes as a chart's archive.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(bytes: &[u8]) -> io::Result<Vec<Part>> {
+    let mut parts = Vec::new();
+    archive(&mut MultiGzDecoder::new(bytes).take(LIMIT), DEPTH, &mut parts)?;
+    Ok(parts)
+}

@@ -217,3 +217,15 @@ fn each_file(media_type: &str, blob: impl Read, tree: &mut Tree<'_>) -> io::Resu
     }
     Ok(())
 }
+
+/// Reads bytes as each kind of file that says what it is made of.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(bytes: &[u8], store: &Store) -> io::Result<()> {
+    let mut tree = Tree::new(store);
+    for path in ["var/lib/dpkg/status", "lib/apk/db/installed", "usr/share/doc/libc6/copyright", "usr/bin/it"]
+    {
+        tree.file(path, &mut &*bytes)?;
+    }
+    tree.finish();
+    chart::fuzz(bytes).map(drop)
+}

@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 use oci_spec::distribution::Reference;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use challenge::Challenge;
 pub use credentials::CredentialsError;
 pub(crate) use credentials::{Credentials, Secret};
 pub use places::{Mirror, MirrorError};

@@ -200,6 +200,14 @@ async fn read_index(job: &Job<'_>, url: &str) -> Result<Arc<Index>, SourceError>
     index.map(Arc::new).map_err(|reason| SourceError::Malformed { what: url.to_owned(), reason })
 }
 
+/// Reads a text as an index of charts, and looks for one in it.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(text: &[u8]) {
+    if let Ok(index) = Index::read(text) {
+        let _ = index.entry("app", "1.0.0");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -26,6 +26,9 @@ use super::{Found, Job, Source, Trust};
 use crate::error::{SourceError, StoreError};
 use crate::http::Download;
 use crate::store::Store;
+
+/// Bytes that no line of an index has: the whole of it would be in memory.
+const LINE_LIMIT: u64 = 1 << 20;
 
 /// See the module.
 pub(super) struct DebianSource {
@@ -251,13 +254,19 @@ fn read_packages(
     names: &BTreeSet<String>,
 ) -> io::Result<BTreeMap<String, Vec<Deb>>> {
     let file = store.read(digest).map_err(io::Error::other)?;
-    let mut lines = BufReader::new(liblzma::read::XzDecoder::new(BufReader::new(file)));
+    packages_in(BufReader::new(liblzma::read::XzDecoder::new(BufReader::new(file))), names)
+}
+
+fn packages_in(mut lines: impl BufRead, names: &BTreeSet<String>) -> io::Result<BTreeMap<String, Vec<Deb>>> {
     let mut packages: BTreeMap<String, Vec<Deb>> = BTreeMap::new();
     let mut stanza: BTreeMap<String, String> = BTreeMap::new();
     let mut line = String::new();
     loop {
         line.clear();
-        let end = lines.read_line(&mut line)? == 0;
+        let end = lines.by_ref().take(LINE_LIMIT).read_line(&mut line)? == 0;
+        if line.len() as u64 == LINE_LIMIT {
+            return Err(io::Error::other("a line has 1 MiB or more"));
+        }
         if let Some((key, value)) = line.split_once(": ")
             && matches!(key, "Package" | "Version" | "Filename" | "Size" | "SHA256")
         {
@@ -332,6 +341,18 @@ fn take<'a>(text: &mut &'a str, wanted: impl Fn(char) -> bool) -> &'a str {
     let (head, rest) = text.split_at(end);
     *text = rest;
     head
+}
+
+/// Reads a text as everything that a mirror has: `InRelease`, an index of packages, and versions, two a line.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(text: &str) {
+    let release = Release::parse(text);
+    let _ = (release.field("Suite"), release.file("main/binary-amd64/Packages.xz"), read_status(text));
+    let _ = packages_in(text.as_bytes(), &BTreeSet::from(["libmnl0".to_owned()]));
+    for (one, other) in text.lines().filter_map(|line| line.split_once(' ')) {
+        let order = compare_versions(one, other);
+        assert_eq!(order, compare_versions(other, one).reverse(), "{one} and {other}");
+    }
 }
 
 #[cfg(test)]

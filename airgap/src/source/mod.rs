@@ -30,6 +30,10 @@ use crate::store::Store;
 
 use image::ImageSource;
 pub(crate) use image::platform::image_blobs;
+#[cfg(feature = "fuzzing")]
+pub(crate) use {
+    chart::fuzz as fuzz_chart_index, debian::fuzz as fuzz_debian, image::fuzz_archive, image::platform,
+};
 
 /// Where an artifact can be had.
 #[async_trait]

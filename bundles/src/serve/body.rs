@@ -16,10 +16,10 @@ use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::hash;
 
-/// Bytes of a piece.
-const PIECE: usize = 128 << 10;
-/// Blobs that are read at a time.
-const STREAMS: u32 = 32;
+/// Bytes of a piece. Smaller ones make a disk slow, as the kernel reads no further ahead than some hundred kilobytes by itself.
+const PIECE: usize = 512 << 10;
+/// Blobs that are read at a time, each of which takes four pieces of memory at most.
+const STREAMS: u32 = 16;
 
 /// A body: bytes at hand, or a blob that is being read.
 #[derive(Debug)]

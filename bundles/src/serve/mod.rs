@@ -11,7 +11,7 @@
 //! What refers to a manifest is found by that: the signature of the root, the bills of materials of images and packages.
 //!
 //! Guarantees: a blob that is sent whole is hashed on the way, and one that has changed since the bundle was verified never ends: its last piece is held back
-//! and the connection is broken. Memory does not grow with blobs, and at most 32 are read at a time; others wait.
+//! and the connection is broken. Memory does not grow with blobs, and at most 16 are read at a time; others wait.
 //!
 //! Limits: parts of blobs are sent as they lie, and whoever asked for one holds it to the digest. Any blob of the bundle is found under any of its
 //! repositories: there is nobody to keep them from, as everybody is answered.

@@ -51,6 +51,11 @@ impl Archive {
         SourceError::Malformed { what: self.path.display().to_string(), reason: reason.to_string() }
     }
 
+    /// The manifest or index that a name stands for.
+    fn stands_for(&self, name: Option<&str>) -> Result<Vec<u8>, SourceError> {
+        if self.is_layout() { self.top(name) } else { docker::manifest(self, name) }
+    }
+
     /// The manifest or index that a name stands for in a layout.
     fn top(&self, name: Option<&str>) -> Result<Vec<u8>, SourceError> {
         let text = self.files.document("index.json").map_err(|error| self.unusable(&error))?;
@@ -171,13 +176,7 @@ impl Shelf for ArchiveShelf {
     }
 
     async fn top(&self, job: &Job<'_>) -> Result<Vec<u8>, SourceError> {
-        self.with(
-            job,
-            |archive, name| {
-                if archive.is_layout() { archive.top(name) } else { docker::manifest(archive, name) }
-            },
-        )
-        .await
+        self.with(job, Archive::stands_for).await
     }
 
     async fn manifest(&self, job: &Job<'_>, digest: &Digest) -> Result<Vec<u8>, SourceError> {
@@ -207,4 +206,29 @@ impl Shelf for ArchiveShelf {
     fn pinned(&self, _manifest: &Digest) -> lock::Source {
         lock::Source::Archive { path: self.path.clone(), image: self.image.clone() }
     }
+}
+
+/// Reads all that there is of an image of any name.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(path: &Path, store: &Store) -> Result<(), SourceError> {
+    use super::platform::{Top, choose, image_blobs, platform_of};
+    use qiji_blueprint::site::Arch;
+
+    let Ok(files) = Files::open(path, store) else { return Ok(()) };
+    let archive = Archive { path: path.to_owned(), files: Arc::new(files), store: store.clone() };
+    for name in [None, Some("a:1")] {
+        let Ok(bytes) = archive.stands_for(name) else { continue };
+        let manifests = match Top::read(&bytes) {
+            Ok(Top::Index(index)) => {
+                let chosen = Arch::ALL.into_iter().filter_map(|arch| pin(choose(&index, arch).ok()?).ok());
+                chosen.filter_map(|pin| archive.document(&pin.digest).ok()).collect()
+            }
+            _ => vec![bytes],
+        };
+        for blob in manifests.iter().flat_map(|manifest| image_blobs(manifest).unwrap_or_default()) {
+            archive.blob(&blob)?;
+            platform_of(&archive.document(&blob.digest)?).ok();
+        }
+    }
+    Ok(())
 }

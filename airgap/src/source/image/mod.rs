@@ -27,6 +27,8 @@ use crate::error::SourceError;
 use crate::shared::Shared;
 use crate::store::Store;
 pub(super) use archive::ArchiveShelf;
+#[cfg(feature = "fuzzing")]
+pub(crate) use archive::fuzz as fuzz_archive;
 pub(super) use containerd::ContainerdShelf;
 use platform::{Top, choose, image_blobs, pin, platform_of};
 pub(super) use registry::RegistryShelf;

@@ -186,7 +186,7 @@ fn clients_that_take_nothing_make_room_for_others() {
     let server = Server::start(stock.registry(), Duration::from_secs(1));
     let path = format!("/v2/etcd/blobs/{}", stock.large());
     // As many as blobs are read at a time.
-    let mut waiting: Vec<Tls> = (0..32).map(|_| server.over(narrow(&server))).collect();
+    let mut waiting: Vec<Tls> = (0..16).map(|_| server.over(narrow(&server))).collect();
     for tls in &mut waiting {
         // More than the server's kernel takes for a client.
         (0..PIPELINED).for_each(|_| request(tls, &path, ""));
