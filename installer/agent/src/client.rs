@@ -247,7 +247,7 @@ impl Client {
         }
     }
 
-    /// The whole blobs in the host's staging store, in the order of their digests.
+    /// The whole blobs that the host has, in its staging store or in containerd's, in the order of their digests.
     pub async fn held(&self) -> Result<Vec<BlobRef>, CallError> {
         let mut all: Vec<BlobRef> = Vec::new();
         loop {

@@ -3,12 +3,13 @@
 //! A blob is written to `HEX.part`; what an earlier run left is hashed again and gone on with. When whole it is compared with its
 //! digest, synced and renamed to `HEX`. A file named `HEX` has therefore been verified; one that does not match is removed.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use qiji_blueprint::Digest;
-use qiji_plan::BlobRef;
+use qiji_plan::{BlobRef, paths};
 use sha2::{Digest as _, Sha256};
 
 use crate::fault::Fault;
@@ -61,35 +62,42 @@ impl Store {
         })
     }
 
-    /// Whole blobs, in the order of their digests: at most `most` of those after `after`.
+    /// Whole blobs that the host has, here or in containerd's store, in the order of their digests: at most `most` of those after `after`.
     pub fn held(&self, after: Option<Digest>, most: usize) -> Result<Vec<BlobRef>, Fault> {
-        let folder = self.root.state("blobs");
-        if root::look(&folder)?.is_none() {
-            return Ok(Vec::new());
-        }
-        let mut held = Vec::new();
-        for entry in fs_err::read_dir(&folder)? {
-            let entry = entry?;
-            // What is on its way has another name.
-            let digest =
-                entry.file_name().to_str().and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok());
-            if let Some(digest) = digest.filter(|digest| after.is_none_or(|after| *digest > after)) {
-                held.push(BlobRef { digest, size: entry.metadata()?.len() });
+        let mut held = BTreeMap::new();
+        for folder in [self.root.state("blobs"), self.root.known(paths::CONTAINERD_BLOBS)] {
+            if root::look(&folder)?.is_none() {
+                continue;
+            }
+            for entry in fs_err::read_dir(&folder)? {
+                let entry = entry?;
+                // What is on its way has another name.
+                let digest =
+                    entry.file_name().to_str().and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok());
+                if let Some(digest) = digest.filter(|digest| after.is_none_or(|after| *digest > after)) {
+                    held.insert(digest, entry.metadata()?.len());
+                }
             }
         }
-        held.sort_by_key(|blob| blob.digest);
-        held.truncate(most);
-        Ok(held)
+        Ok(held.into_iter().take(most).map(|(digest, size)| BlobRef { digest, size }).collect())
     }
 
-    /// At most `most` bytes of a whole blob, from `offset` on.
+    /// At most `most` bytes of a whole blob that the host has, from `offset` on.
     pub fn piece(&self, blob: &BlobRef, offset: u64, most: usize) -> Result<Vec<u8>, Fault> {
         use std::os::unix::fs::FileExt as _;
-        let file = self.open(blob)?;
+        let file = if self.has(blob)? { self.open(blob)? } else { self.of_containerd(blob)? };
         let left = usize::try_from(blob.size.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut bytes = vec![0; left.min(most)];
         file.file().read_exact_at(&mut bytes, offset)?;
         Ok(bytes)
+    }
+
+    fn of_containerd(&self, blob: &BlobRef) -> Result<fs_err::File, Fault> {
+        let path = self.root.known(paths::CONTAINERD_BLOBS).join(blob.digest.hex());
+        match root::look(&path)? {
+            Some(found) if found.len() == blob.size => Ok(fs_err::File::open(path)?),
+            _ => Err(Fault::new(format!("blob {} is not on the host", blob.digest.short()))),
+        }
     }
 
     /// Opens a whole blob.

@@ -149,7 +149,7 @@ pub enum Request {
     },
     /// The host's journal.
     Events,
-    /// Which whole blobs are in the staging store? In the order of their digests, those after this one, as many as fit an answer.
+    /// Which whole blobs does the host have, in the staging store or in containerd's? In the order of their digests, those after this one, as many as fit an answer.
     Held {
         /// The last one that is known.
         after: Option<Digest>,

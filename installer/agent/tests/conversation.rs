@@ -118,9 +118,17 @@ async fn what_a_host_holds_can_be_read_back() {
     )
     .unwrap();
     let mut expected: Vec<BlobRef> = all.iter().map(|bytes| blob(bytes)).collect();
+    // containerd has one of them too, and another.
+    let content = root.path().join(qiji_plan::paths::CONTAINERD_BLOBS.trim_start_matches('/'));
+    fs_err::create_dir_all(&content).unwrap();
+    let of_containerd = noise(300_000);
+    for bytes in [&all[1], &of_containerd] {
+        fs_err::write(content.join(Digest::of(bytes).hex()), bytes).unwrap();
+    }
+    expected.push(blob(&of_containerd));
     expected.sort_by_key(|blob| blob.digest);
     assert_eq!(client.held().await.unwrap(), expected);
-    for bytes in &all {
+    for bytes in all.iter().chain([&of_containerd]) {
         let mut read = Vec::new();
         let take = |piece: &[u8]| {
             read.extend_from_slice(piece);
@@ -130,7 +138,7 @@ async fn what_a_host_holds_can_be_read_back() {
         assert!(read == *bytes);
     }
     let missing = client.read_blob(blob(b"never there"), |_| Ok(())).await.unwrap_err();
-    assert!(missing.to_string().contains("is not in the staging store"), "{missing}");
+    assert!(missing.to_string().contains("is not on the host"), "{missing}");
 }
 
 #[tokio::test]

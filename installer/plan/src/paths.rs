@@ -38,6 +38,8 @@ pub const CONTAINERD_DROP_INS: &str = "/etc/containerd/conf.d";
 pub const KUBELET_DROP_INS: &str = "/etc/kubernetes/kubelet.conf.d";
 /// containerd's socket.
 pub const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
+/// Where containerd keeps blobs of images, each under its digest.
+pub const CONTAINERD_BLOBS: &str = "/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256";
 /// The administrator's kubeconfig.
 pub const ADMIN: &str = "/etc/kubernetes/admin.conf";
 /// The kubeconfig that needs no role binding.

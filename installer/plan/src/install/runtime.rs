@@ -133,14 +133,19 @@ fn images(ctx: &Ctx<'_>, steps: &mut Vec<Step>) {
     }
 }
 
-/// Adds the step that frees the staging store, once all that came through it is unpacked or imported.
+/// Adds the step that frees the staging store of blobs that containerd has by then. Those of packages alone stay: deltas start from what hosts hold.
 pub(crate) fn tidy(ctx: &Ctx<'_>, steps: &mut Vec<Step>) {
     let mut digests = std::collections::BTreeSet::new();
     let mut users = Vec::new();
     for step in steps.iter().filter(|step| step.host == ctx.host()) {
         match &step.action {
-            Action::Receive { blobs } => digests.extend(blobs.iter().map(|blob| blob.digest.hex())),
-            Action::Unpack { .. } | Action::ImportImages { .. } => users.push(step.id.clone()),
+            Action::Unpack { .. } => users.push(step.id.clone()),
+            Action::ImportImages { images, .. } => {
+                users.push(step.id.clone());
+                let all =
+                    images.iter().flat_map(|image| std::iter::once(&image.manifest).chain(&image.blobs));
+                digests.extend(all.map(|blob| blob.digest.hex()));
+            }
             _ => {}
         }
     }

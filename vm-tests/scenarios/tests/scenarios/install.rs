@@ -42,7 +42,8 @@ fn another_laptop_needs_the_delta_alone(field: &Field) -> Result<()> {
     make.arg(&next.file).arg("--against").arg(&inventory).arg("--base").arg(&field.bundle.file);
     Run::of(make.arg("--output").arg(&delta).arg("--key").arg(&next.key))?.expect(0)?;
     let (whole, small) = (fs::metadata(&next.file)?.len(), fs::metadata(&delta)?.len());
-    ensure!(small < whole / 10, "the delta has {small} bytes, the bundle {whole}");
+    // The tools themselves are on no host as they are in the bundle.
+    ensure!(small < whole / 3, "the delta has {small} bytes, the bundle {whole}");
 
     let laptop = folder.path().join("laptop");
     let plan = || {
