@@ -37,17 +37,16 @@ fn ingredient_strategy() -> impl Strategy<Value = Ingredient> {
 }
 
 fn description_strategy() -> impl Strategy<Value = Description> {
-    (any::<bool>(), proptest::collection::vec(ingredient_strategy(), 0..4)).prop_map(
-        |(image, ingredients)| {
-            let (name, arch) = ("qiji.local/a/b:v1".to_owned(), Arch::Loong64);
-            let subject = if image {
-                Subject::Image { name, arch }
-            } else {
-                Subject::Package { name: "b".to_owned(), arch }
-            };
-            Description::new(subject, "1.2", Digest::of(b"manifest"), ingredients)
-        },
-    )
+    let arch = Arch::Loong64;
+    let subjects = vec![
+        Subject::Image { name: "qiji.local/a/b:v1".to_owned(), arch },
+        Subject::Package { name: "b".to_owned(), arch },
+        Subject::Chart { name: "c".to_owned() },
+    ];
+    let subject = proptest::sample::select(subjects);
+    (subject, proptest::collection::vec(ingredient_strategy(), 0..4)).prop_map(|(subject, ingredients)| {
+        Description::new(subject, "1.2", Digest::of(b"manifest"), ingredients)
+    })
 }
 
 proptest! {
@@ -94,7 +93,7 @@ fn a_document_of_another_shape_is_told() {
     let good = String::from_utf8(description.to_spdx()).unwrap();
     let cases = [
         ("SPDX-2.3", "SPDX-2.2", "SPDX-2.2"),
-        ("INSTALL", "LIBRARY", "neither"),
+        ("INSTALL", "LIBRARY", "is no image, no host package and no chart"),
         ("SHA256", "SHA1", "checksum"),
         ("arch=amd64", "arch=vax", "architecture"),
         ("\"versionInfo\":\"1\"", "\"versionInfo\":\"\\u001b[2J\"", "control characters"),
