@@ -47,11 +47,14 @@ fn list(task: Task<'_>, ctr: &str, socket: &str) -> Result<Result<Listed, &'stat
 
 /// The images that bundles brought, in the order of their names.
 pub(crate) fn found(task: Task<'_>, ctr: &str, socket: &str) -> Result<Vec<FoundImage>, Fault> {
-    let listed = list(task, ctr, socket)?.map_err(Fault::new)?;
-    let ours = listed.into_iter().filter(|(_, (_, pinned))| *pinned);
-    Ok(ours
-        .filter_map(|(name, (digest, _))| Some(FoundImage { name, digest: digest.parse().ok()? }))
-        .collect())
+    Ok(ours(list(task, ctr, socket)?.map_err(Fault::new)?))
+}
+
+/// Those that were pinned, under the names that they were given: the references that containerd's CRI adds, by digests alone, are left out.
+fn ours(listed: Listed) -> Vec<FoundImage> {
+    let named = |name: &str| !name.starts_with("sha256:") && !name.contains('@');
+    let ours = listed.into_iter().filter(|(name, (_, pinned))| *pinned && named(name));
+    ours.filter_map(|(name, (digest, _))| Some(FoundImage { name, digest: digest.parse().ok()? })).collect()
 }
 
 pub(super) fn check(task: Task<'_>, images: &[ImportedImage], ctr: &str, socket: &str) -> Checked {
@@ -196,5 +199,19 @@ mod tests {
         let list = parse_list(text);
         assert_eq!(list["qiji.local/pause:3.10"], ("sha256:ab".to_owned(), true));
         assert_eq!(list["qiji.local/other:1"], ("sha256:cd".to_owned(), false));
+    }
+
+    #[test]
+    fn what_bundles_brought_is_told_from_other_images_and_from_references() {
+        let digest = qiji_blueprint::Digest::of(b"manifest");
+        let line =
+            |name: &str, labels: &str| (name.to_owned(), (digest.to_string(), labels.contains("pinned")));
+        let listed = Listed::from([
+            line("qiji.local/pause:3.10", "pinned"),
+            line("registry.site:5000/other:1", ""),
+            line(&format!("sha256:{}", digest.hex()), "pinned"),
+            line(&format!("qiji.local/pause@{digest}"), "pinned"),
+        ]);
+        assert_eq!(ours(listed), [FoundImage { name: "qiji.local/pause:3.10".to_owned(), digest }]);
     }
 }
