@@ -1,11 +1,11 @@
 //! Helm charts from elsewhere as KDL: the words, reading, and printing.
 
+use super::text::{image_name, roles};
 use super::{BroughtChart, ChartImages};
 use crate::fault::{Fault, Spanned, any_of};
 use crate::kdl_text::Text;
 use crate::lock::Source;
 use crate::recipe::{self, ROLES_WORD, argument, arguments, child, optional, required, role_name, word};
-use crate::site::Role;
 use crate::typed::{Child, Entry, Kind, Times, Word};
 use crate::value;
 
@@ -150,10 +150,7 @@ impl Reader<'_> {
             self.faults.push(fault.expected(Kind::Version.describe()));
         }
         let (chart, first) = self.first_line(written, version.value, entry)?;
-        let mut roles = recipe::roles(entry, self.faults);
-        if entry.one("roles").is_none() {
-            roles = vec![Role::ControlPlane, Role::Worker];
-        }
+        let roles = roles(entry, self.faults);
         let mut sources: Vec<_> = first.into_iter().collect();
         sources.extend(entry.children().iter().filter_map(|child| self.source(child)));
         if sources.is_empty() {
@@ -227,14 +224,7 @@ impl Reader<'_> {
 
     /// Full name of an image, with a digest where there is one.
     fn image(&mut self, text: Spanned<&str>) -> Option<String> {
-        match value::image(text.value) {
-            Ok(_) => Some(text.value.to_owned()),
-            Err((message, fix)) => {
-                let fault = Fault::new("bad-image", text.span, message, "not such a name");
-                self.faults.push(fault.expected(Kind::Image.describe()).maybe_fix(fix));
-                None
-            }
-        }
+        image_name(text, self.faults).map(|_| text.value.to_owned())
     }
 
     fn path(&mut self, entry: &Entry) -> Option<String> {

@@ -38,11 +38,8 @@ pub(crate) struct Reader<'a> {
 impl Reader<'_> {
     /// An image; `None` where its name could not be read, which was told.
     pub(crate) fn image(&mut self, entry: &Entry) -> Option<BroughtImage> {
-        let (name, digest) = self.name(entry.text()?)?;
-        let mut roles = recipe::roles(entry, self.faults);
-        if entry.one("roles").is_none() {
-            roles = vec![Role::ControlPlane, Role::Worker];
-        }
+        let (name, digest) = image_name(entry.text()?, self.faults)?;
+        let roles = roles(entry, self.faults);
         let sources: Vec<_> = entry.children().iter().filter_map(recipe::source).collect();
         if let (Some(_), Some(source)) =
             (digest, entry.children().iter().find(|it| recipe::source(it).is_some()))
@@ -58,18 +55,24 @@ impl Reader<'_> {
         }
         Some(BroughtImage { name, digest, roles, sources })
     }
+}
 
-    /// Full name with tag, and digest.
-    fn name(&mut self, text: Spanned<&str>) -> Option<(String, Option<Digest>)> {
-        match value::image(text.value) {
-            Ok(found) => Some(found),
-            Err((message, fix)) => {
-                let fault = Fault::new("bad-image", text.span, message, "not such a name");
-                self.faults.push(fault.expected(Kind::Image.describe()).maybe_fix(fix));
-                None
-            }
+/// Full name of an image with its tag, and its digest, where there is one.
+pub(super) fn image_name(text: Spanned<&str>, faults: &mut Vec<Fault>) -> Option<(String, Option<Digest>)> {
+    match value::image(text.value) {
+        Ok(found) => Some(found),
+        Err((message, fix)) => {
+            let fault = Fault::new("bad-image", text.span, message, "not such a name");
+            faults.push(fault.expected(Kind::Image.describe()).maybe_fix(fix));
+            None
         }
     }
+}
+
+/// The hosts that get what is brought along: all, where nothing is said.
+pub(super) fn roles(entry: &Entry, faults: &mut Vec<Fault>) -> Vec<Role> {
+    let roles = recipe::roles(entry, faults);
+    if entry.one("roles").is_some() { roles } else { vec![Role::ControlPlane, Role::Worker] }
 }
 
 /// Writes an image as the site language has it.
