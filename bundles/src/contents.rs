@@ -177,6 +177,11 @@ impl fmt::Display for Owner {
     }
 }
 
+/// An image's name without its tag, and the tag.
+pub(crate) fn split_tag(name: &str) -> (&str, &str) {
+    name.rsplit_once(':').unwrap_or((name, ""))
+}
+
 impl Blob {
     pub(crate) fn descriptor(&self) -> Descriptor {
         Descriptor::new(&self.media_type, self.digest, self.size)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use qiji_blueprint::Digest;
 
-use crate::contents::{Contents, Owner};
+use crate::contents::{Contents, Owner, split_tag};
 use crate::render;
 use crate::sbom::Subject;
 
@@ -78,5 +78,5 @@ fn about(subject: &Subject) -> String {
 }
 
 fn without_tag(name: &str) -> &str {
-    name.rsplit_once(':').map_or(name, |(repository, _)| repository)
+    split_tag(name).0
 }

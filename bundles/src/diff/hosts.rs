@@ -12,7 +12,7 @@ use qiji_blueprint::site::{Arch, Role};
 use super::files::{self, Files};
 use super::{Change, Item, Key, Sort};
 use crate::RAW_FILE;
-use crate::contents::{ImageEntry, PackageEntry};
+use crate::contents::{ImageEntry, PackageEntry, split_tag};
 use crate::error::VerifyError;
 use crate::read::Side;
 
@@ -56,10 +56,10 @@ fn key(sort: Sort, name: impl Into<String>, host: &HostHoldings) -> Key {
 
 fn images(host: &HostHoldings, side: Side<'_>) -> Vec<Pair> {
     let entries: Vec<&ImageEntry> = side.images().filter(|image| image.arch == host.arch).collect();
-    let known: BTreeSet<&str> = entries.iter().map(|image| split(&image.name).0).collect();
+    let known: BTreeSet<&str> = entries.iter().map(|image| split_tag(&image.name).0).collect();
     let mut found: BTreeMap<&str, BTreeMap<&str, &Digest>> = BTreeMap::new();
     for (name, digest) in &host.images {
-        let (name, tag) = split(name);
+        let (name, tag) = split_tag(name);
         found.entry(name).or_default().insert(tag, digest);
     }
     let item = |tag: &str, digest: &Digest| Item {
@@ -68,7 +68,7 @@ fn images(host: &HostHoldings, side: Side<'_>) -> Vec<Pair> {
         ..Item::default()
     };
     let wanted = entries.iter().filter(|image| image.roles.contains(&host.role)).map(|image| {
-        let (name, tag) = split(&image.name);
+        let (name, tag) = split_tag(&image.name);
         let versions = found.get(name);
         let there = versions.and_then(|all| all.get_key_value(tag).or_else(|| all.last_key_value()));
         let from = there.map(|(tag, digest)| item(tag, digest));
@@ -79,11 +79,6 @@ fn images(host: &HostHoldings, side: Side<'_>) -> Vec<Pair> {
         Some((key(Sort::Image, *name, host), Some(item(tag, digest)), None))
     });
     wanted.chain(gone).collect()
-}
-
-/// An image's name without tag, and the tag.
-fn split(name: &str) -> (&str, &str) {
-    name.rsplit_once(':').unwrap_or((name, ""))
 }
 
 /// The bundle's packages with their files; each is read once, for the first host that needs it.

@@ -20,6 +20,7 @@ use serde::Serialize;
 
 pub use self::files::file_changes;
 pub use self::hosts::{HostHoldings, host_changes};
+use crate::contents::split_tag;
 use crate::inspect::Inspection;
 use crate::sbom::Description;
 
@@ -237,7 +238,7 @@ impl Holdings {
         let mut items = BTreeMap::new();
         let key = |sort, name: &str, arch| Key { sort, name: name.to_owned(), arch, kind: None };
         for image in &summary.images {
-            let (name, tag) = image.name.rsplit_once(':').unwrap_or((&image.name, ""));
+            let (name, tag) = split_tag(&image.name);
             let item = Item {
                 version: tag.to_owned(),
                 digest: Some(image.digest),
@@ -247,23 +248,18 @@ impl Holdings {
             items.insert(key(Sort::Image, name, Some(image.arch)), item);
         }
         for package in &summary.packages {
-            let content =
-                package.layers.iter().map(|layer| layer.digest.to_string()).collect::<Vec<_>>().join("\n");
-            let digest = Some(crate::hash::digest(content.as_bytes()));
             let item = Item {
                 version: package.version.clone(),
-                digest,
+                digest: Some(of_all(package.layers.iter().map(|layer| &layer.digest))),
                 size: Some(package.bytes),
                 ..Item::default()
             };
             items.insert(key(Sort::Package, &package.name, Some(package.arch)), item);
         }
         for chart in &summary.charts {
-            let content: Vec<_> =
-                std::iter::once(&chart.digest).chain(&chart.values).map(Digest::to_string).collect();
             let item = Item {
                 version: chart.version.clone(),
-                digest: Some(crate::hash::digest(content.join("\n").as_bytes())),
+                digest: Some(of_all(std::iter::once(&chart.digest).chain(&chart.values))),
                 size: Some(chart.bytes),
                 ..Item::default()
             };
@@ -293,6 +289,12 @@ impl Holdings {
             items,
         }
     }
+}
+
+/// One digest for several blobs in their order.
+fn of_all<'a>(digests: impl Iterator<Item = &'a Digest>) -> Digest {
+    let lines: Vec<String> = digests.map(Digest::to_string).collect();
+    crate::hash::digest(lines.join("\n").as_bytes())
 }
 
 /// Artifacts by architecture; parts for all architectures at once, with every version that is there.

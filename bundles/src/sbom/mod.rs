@@ -26,7 +26,7 @@ use self::spdx::{
     CONTAINS, Checksum, CreationInfo, DESCRIBES, DOCUMENT_ID, Document, ExternalRef, ExtractedLicence,
     NO_ASSERTION, PURL, Package, Relationship,
 };
-use crate::contents::{ChartEntry, ImageEntry, PackageEntry};
+use crate::contents::{ChartEntry, ImageEntry, PackageEntry, split_tag};
 use crate::hash;
 use crate::render;
 
@@ -127,7 +127,7 @@ pub enum SbomError {
 impl Description {
     /// Describes an image.
     pub fn of_image(image: &ImageEntry, ingredients: Vec<Ingredient>) -> Self {
-        let tag = image.name.rsplit_once(':').map_or("", |(_, tag)| tag);
+        let tag = split_tag(&image.name).1;
         let subject = Subject::Image { name: image.name.clone(), arch: image.arch };
         Self::new(subject, tag, image.manifest.digest, ingredients)
     }

@@ -4,6 +4,8 @@ use qiji_blueprint::Digest;
 use qiji_blueprint::part::{Part, PartKind};
 use qiji_blueprint::site::Arch;
 
+use crate::contents::split_tag;
+
 /// The URL of a part, or of an artifact with its digest.
 pub(super) fn of(part: &Part, digest: Option<&Digest>, arch: Option<Arch>) -> String {
     let version = match (part.kind, digest) {
@@ -23,7 +25,7 @@ pub(super) fn of(part: &Part, digest: Option<&Digest>, arch: Option<Arch>) -> St
 
 /// The URL of an image of this full name.
 pub(super) fn of_image(name: &str, digest: &Digest, arch: Arch) -> String {
-    let (repository, tag) = name.rsplit_once(':').unwrap_or((name, ""));
+    let (repository, tag) = split_tag(name);
     let base =
         base(PartKind::Image, repository.rsplit('/').next().unwrap_or(repository), &digest.to_string());
     format!("{base}?arch={arch}&repository_url={}&tag={}", encoded(repository), encoded(tag))
