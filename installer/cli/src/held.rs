@@ -87,21 +87,13 @@ impl Hosts {
 
     /// All blobs that are on some host.
     fn held(&self) -> Result<BTreeMap<Digest, u64>, Failure> {
-        let hosts = self.names();
-        let runtime = runtime()?;
-        let answers = runtime.block_on(self.fleet.held(&hosts));
-        runtime.block_on(self.fleet.close());
-        let (answers, _) = heard(answers)?;
+        let (answers, _) = self.ask(async |fleet, hosts| fleet.held(hosts).await)?;
         Ok(answers.into_values().flatten().map(|blob| (blob.digest, blob.size)).collect())
     }
 
     /// What each host holds of what bundles brought there, and the hosts that could not be asked.
-    pub(crate) fn found(&self) -> Result<(BTreeMap<String, HostHoldings>, Vec<String>), Failure> {
-        let hosts = self.names();
-        let runtime = runtime()?;
-        let answers = runtime.block_on(self.fleet.found(&hosts));
-        runtime.block_on(self.fleet.close());
-        let (mut answers, silent) = heard(answers)?;
+    pub(crate) fn found(&self) -> Result<Heard<HostHoldings>, Failure> {
+        let (mut answers, silent) = self.ask(async |fleet, hosts| fleet.found(hosts).await)?;
         let nodes = self.site.nodes.iter();
         let found = nodes.filter_map(|node| {
             let (files, images) = answers.remove(&node.name)?;
@@ -116,6 +108,14 @@ impl Hosts {
         Ok((found.collect(), silent))
     }
 
+    /// Asks all hosts, and ends the connections.
+    fn ask<T>(&self, ask: impl AsyncFnOnce(&Fleet, &[String]) -> Answers<T>) -> Result<Heard<T>, Failure> {
+        let (hosts, runtime) = (self.names(), runtime()?);
+        let answers = runtime.block_on(ask(&self.fleet, &hosts));
+        runtime.block_on(self.fleet.close());
+        heard(answers)
+    }
+
     /// Name of the site.
     pub(crate) fn site(&self) -> &str {
         &self.site.name
@@ -126,8 +126,11 @@ impl Hosts {
     }
 }
 
-/// The answers of hosts that gave one, and the names of the others, which are told.
-fn heard<T>(answers: Answers<T>) -> Result<(BTreeMap<String, T>, Vec<String>), Failure> {
+/// The answers of hosts that gave one, and the names of the others.
+type Heard<T> = (BTreeMap<String, T>, Vec<String>);
+
+/// Parts the hosts that answered from the others, which are told.
+fn heard<T>(answers: Answers<T>) -> Result<Heard<T>, Failure> {
     let (mut heard, mut silent) = (BTreeMap::new(), Vec::new());
     for (host, answer) in answers {
         match answer {

@@ -43,15 +43,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let inside = Inside::of(&descriptions(&bundle)?, &args.filter);
     if let Some(path) = &args.html {
         fs::write(path, inside::page(&inspection, &inside)?).failed()?;
-        println!("{}: open it in a browser", path.display());
+        answer(format!("{}: open it in a browser", path.display()))
     } else if args.json {
         let whole = Whole { inspection: &inspection, inside: &inside };
-        return answer(serde_json::to_string_pretty(&whole).failed()?);
+        answer(serde_json::to_string_pretty(&whole).failed()?)
     } else {
         let summary = if args.filter.is_open() { inspection.to_string() } else { String::new() };
-        return answer(summary + &inside::text(&inside, &args.filter));
+        answer(summary + &inside::text(&inside, &args.filter))
     }
-    Ok(())
 }
 
 /// The bills of materials that qiji can read; those of others are told.
