@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use fs_err as fs;
+use qiji_blueprint::Digest;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use super::Peaks;
 use super::measure::{Measured, measure};
@@ -154,13 +154,14 @@ fn extension(folder: &Path) -> Result<PathBuf> {
     tar.arg("-cf").arg(&layer).arg("-C").arg(Path::new(root.trim()).join("bin")).arg("go");
     quiet(&mut tar)?;
     let content = fs::read(&layer)?;
-    let packed = quiet_bytes(Command::new("zstd").args(["-9", "-q", "-c"]).arg(&layer))?;
+    let packed = folder.join("layer.tar.zst");
+    quiet(Command::new("zstd").args(["-9", "-q", "-o"]).arg(&packed).arg(&layer))?;
     let config = json!({
         "architecture": "amd64", "os": "linux", "config": { "Entrypoint": ["/go"] },
-        "rootfs": { "type": "layers", "diff_ids": [digest(&content)] },
+        "rootfs": { "type": "layers", "diff_ids": [Digest::of(&content)] },
     });
     let config = blob(&layout, "application/vnd.oci.image.config.v1+json", config.to_string().as_bytes())?;
-    let layer = blob(&layout, "application/vnd.oci.image.layer.v1.tar+zstd", &packed)?;
+    let layer = blob(&layout, "application/vnd.oci.image.layer.v1.tar+zstd", &fs::read(packed)?)?;
     let kind = "application/vnd.oci.image.manifest.v1+json";
     let manifest = json!({ "schemaVersion": 2, "mediaType": kind, "config": config, "layers": [layer] });
     let manifest = blob(&layout, kind, manifest.to_string().as_bytes())?;
@@ -172,21 +173,10 @@ fn extension(folder: &Path) -> Result<PathBuf> {
     Ok(archive)
 }
 
-fn quiet_bytes(command: &mut Command) -> Result<Vec<u8>> {
-    let output = command.output()?;
-    ensure!(output.status.success(), "zstd ended with {}", output.status);
-    Ok(output.stdout)
-}
-
-fn digest(bytes: &[u8]) -> String {
-    let hash = Sha256::digest(bytes);
-    hash.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
-}
-
 /// Writes a blob of a layout, and gives its descriptor.
 fn blob(layout: &Path, kind: &str, bytes: &[u8]) -> Result<serde_json::Value> {
-    let digest = digest(bytes);
-    fs::write(layout.join("blobs/sha256").join(digest.trim_start_matches("sha256:")), bytes)?;
+    let digest = Digest::of(bytes);
+    fs::write(layout.join("blobs/sha256").join(digest.hex()), bytes)?;
     Ok(json!({ "mediaType": kind, "digest": digest, "size": bytes.len() }))
 }
 
