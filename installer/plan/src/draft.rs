@@ -79,9 +79,12 @@ pub(crate) fn words(argv: &[&str]) -> Vec<String> {
     argv.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// Environment of kubectl and kubeadm with a kubeconfig.
+/// Environment of kubectl and kubeadm with a kubeconfig. Both run for a moment: collecting garbage, which begins before they have so much as
+/// started, costs a third of their time, so it waits until they are large.
 pub(crate) fn kube_env(kubeconfig: &str) -> BTreeMap<String, String> {
     BTreeMap::from([
+        ("GOGC".to_owned(), "off".to_owned()),
+        ("GOMEMLIMIT".to_owned(), "256MiB".to_owned()),
         ("KUBECACHEDIR".to_owned(), paths::KUBE_CACHE.to_owned()),
         ("KUBECONFIG".to_owned(), kubeconfig.to_owned()),
     ])

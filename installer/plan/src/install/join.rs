@@ -84,7 +84,8 @@ pub(crate) fn issue(ctx: &Ctx<'_>, steps: &mut Vec<Step>) -> Result<(), PlanErro
             paths::ADMIN,
             &["-n", "kube-system", "get", "secret", TOKEN_NAME, "-o", "name"],
         ));
-    steps.extend([secret, read_secret, read_ca, token, controllers(ctx), close(ctx, &joins)]);
+    let controllers = controllers(ctx).only_for(&joins);
+    steps.extend([secret, read_secret, read_ca, token, controllers, close(ctx, &joins)]);
     Ok(())
 }
 
