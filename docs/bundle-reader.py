@@ -8,7 +8,8 @@ import base64, hashlib, json, re, subprocess, sys, tempfile
 
 INDEX, MANIFEST = "application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json"
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
-BUNDLE, PACKAGE, CHART, DOCUMENT = (f"application/vnd.qiji.{kind}.v1" for kind in ("bundle", "package", "chart", "document"))
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+BUNDLE, PACKAGE, CHART, DOCUMENT, UPSTREAM = (f"application/vnd.qiji.{kind}.v1" for kind in ("bundle", "package", "chart", "document", "upstream"))
 ENVELOPE, IN_TOTO = "application/vnd.dsse.envelope.v1+json", "application/vnd.in-toto+json"
 SPDX = "application/spdx+json"
 ARCHIVE, VALUES = "application/vnd.cncf.helm.chart.content.v1.tar+gzip", "application/yaml"
@@ -148,6 +149,8 @@ class Reader:
     def artifact(self, entry):
         """A package, a chart, a document or a bill of materials; as the page would have the entry written."""
         kind, notes = entry["artifactType"], entry["annotations"]
+        if kind == UPSTREAM:
+            return self.upstream(notes["dev.qiji.name"], entry)
         name, owner = notes["dev.qiji.name"], f"{kind} {notes['dev.qiji.name']}"
         need(kind == SPDX or re.fullmatch(NAME["artifact"], name), f"{name} cannot name an artifact")
         layers = [descriptor(one["mediaType"], one["digest"], one["size"]) for one in self.document(entry, owner)["layers"]]
@@ -179,6 +182,19 @@ class Reader:
         self.subjects[name, None] = descriptor(MANIFEST, written["digest"], written["size"])
         return (name, 0), written
 
+    def upstream(self, name, entry):
+        """What others say of an image, or the image's own index, which may list what is not there."""
+        images = {image for image, arch in self.subjects if "/" in image}
+        need(re.fullmatch(NAME["image"], name) and len(name) <= 255, f"{name} cannot name an upstream")
+        need(name.rpartition(":")[0] in {image.rpartition(":")[0] for image in images}, f"{name} is about no image")
+        is_index = entry["mediaType"] in (INDEX, DOCKER_INDEX)
+        need(is_index or entry["mediaType"] in (MANIFEST, DOCKER), f"{name} is of another type")
+        need(is_index == (name in images), f"{name} has the name of an image, or an index has another")
+        found = self.document(entry, f"{UPSTREAM} {name}")
+        for blob in [] if is_index else [found["config"], *found["layers"]]:
+            self.use(blob, f"{UPSTREAM} {name}")
+        return (name, 0), descriptor(entry["mediaType"], entry["digest"], entry["size"], UPSTREAM, None, {"dev.qiji.name": name})
+
     def materials(self, name, arch, layers):
         """A bill of materials, which hangs on an image, a package or a chart that was read before it."""
         need((name, arch) in self.subjects, f"a bill of materials is about {name} ({arch}), which is not there")
@@ -197,14 +213,14 @@ class Reader:
             raise NotABundle("it is a bundle of another format")
         images = [self.images(entry) for entry in root["manifests"] if "artifactType" not in entry]
         artifacts = [self.artifact(entry) for entry in root["manifests"] if "artifactType" in entry]
-        kinds = ([(key, one) for key, one in artifacts if one["artifactType"] == kind] for kind in (PACKAGE, CHART, DOCUMENT, SPDX))
-        packages, charts, documents, materials = kinds
-        for keys in [sum((keys for keys, _ in images), []), *([key for key, _ in some] for some in (packages, charts, documents, materials))]:
+        kinds = ([(key, one) for key, one in artifacts if one["artifactType"] == kind] for kind in (PACKAGE, CHART, DOCUMENT, SPDX, UPSTREAM))
+        packages, charts, documents, materials, upstreams = kinds
+        for keys in [sum((keys for keys, _ in images), []), *([key for key, _ in some] for some in (packages, charts, documents, materials, upstreams))]:
             need(keys == sorted(set(keys)), "the root is out of order, or names something twice")
         for key, rule in [("name", "bundle"), ("version", "version"), ("edition", "bundle")]:
             need(re.fullmatch(NAME[rule], notes.get("dev.qiji." + key, "x")), f"the {key} breaks the rules")
         known = ("dev.qiji.edition", "dev.qiji.format", "dev.qiji.name", "dev.qiji.version")
-        again = index([one for _, one in images + packages + charts + documents + materials], BUNDLE, {key: notes[key] for key in known if key in notes})
+        again = index([one for _, one in images + packages + charts + documents + materials + upstreams], BUNDLE, {key: notes[key] for key in known if key in notes})
         need(describe(INDEX, again, BUNDLE) == top[0], "the root is not in its one form")
         signature = self.document(top[1], "the signature")
         envelope_bytes = self.content(self.use(signature["layers"][0], "the signature"))

@@ -9,12 +9,12 @@ use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use oci_spec::image::ImageManifest;
+use oci_spec::image::{ImageIndex, ImageManifest};
 use qiji_blueprint::Digest;
-use qiji_blueprint::lock::{Image, ImageContent, Layer, Lock, Package, PackageContent, Pinned};
+use qiji_blueprint::lock::{Image, ImageContent, Layer, Lock, Package, PackageContent, Pinned, Upstream};
 use qiji_blueprint::site::{Arch, Role};
 
-use crate::error::{StoreError, chain};
+use crate::error::chain;
 use crate::image;
 use crate::layer::{self, LayerBlob, LayerError};
 use crate::store::Store;
@@ -62,13 +62,26 @@ pub struct AssembledPackage {
     pub blobs: Vec<BlobDesc>,
 }
 
-/// All of a lock's images and packages, in the lock's order.
+/// What others say of an image, or the image's own index, whole in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssembledUpstream {
+    /// Where it stands: the image's repository and a tag.
+    pub name: String,
+    /// The manifest or the index.
+    pub manifest: BlobDesc,
+    /// Configuration and layers of a manifest; none of an index.
+    pub blobs: Vec<BlobDesc>,
+}
+
+/// All of a lock's images, packages and upstreams, in the lock's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assembled {
     /// Images.
     pub images: Vec<AssembledImage>,
     /// Packages.
     pub packages: Vec<AssembledPackage>,
+    /// What others say of images.
+    pub upstreams: Vec<AssembledUpstream>,
 }
 
 /// How to assemble.
@@ -104,6 +117,14 @@ pub enum AssembleError {
         arch: Arch,
         /// The layer or artifact.
         what: String,
+    },
+    /// What others say of an image is missing or wrong.
+    #[error("cannot use {name}, which is about an image")]
+    Upstream {
+        /// Where it stands.
+        name: String,
+        /// The cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The blobs of an image or package are missing or wrong.
     #[error("cannot use what {user} for {arch} is made of")]
@@ -152,7 +173,12 @@ pub fn assemble_with(
     let stock = Stock { store, artifacts, layers };
     let images = keep(lock.images.iter().map(|image| stock.image(image)), &mut faults);
     let packages = keep(lock.packages.iter().map(|package| stock.package(package)), &mut faults);
-    if faults.is_empty() { Ok(Assembled { images, packages }) } else { Err(AssembleErrors { faults }) }
+    let upstreams = keep(lock.upstreams.iter().map(|upstream| stock.upstream(upstream)), &mut faults);
+    if faults.is_empty() {
+        Ok(Assembled { images, packages, upstreams })
+    } else {
+        Err(AssembleErrors { faults })
+    }
 }
 
 type ByName<'a, T> = HashMap<(&'a str, Arch), T>;
@@ -228,20 +254,51 @@ impl Stock<'_> {
 
     /// An image as a registry gave it, with all its blobs compared.
     fn copied(&self, image: &Image, pin: Pinned) -> io::Result<AssembledImage> {
-        let store_fault = |error: StoreError| io::Error::other(error);
-        self.store.verify(&pin.digest, Some(pin.size)).map_err(store_fault)?;
-        let manifest: ImageManifest =
-            serde_json::from_slice(&fs_err::read(self.store.blob_path(&pin.digest))?)?;
+        let manifest: ImageManifest = serde_json::from_slice(&self.document(&pin)?)?;
+        let (own, config, layers) = self.manifest(pin, &manifest)?;
+        Ok(assembled(image, own, config, layers))
+    }
+
+    /// A document of the store, compared with its digest.
+    fn document(&self, pin: &Pinned) -> io::Result<Vec<u8>> {
+        self.store.verify(&pin.digest, Some(pin.size)).map_err(io::Error::other)?;
+        fs_err::read(self.store.blob_path(&pin.digest))
+    }
+
+    /// A manifest, its configuration and its layers, each compared with its digest.
+    fn manifest(
+        &self,
+        pin: Pinned,
+        manifest: &ImageManifest,
+    ) -> io::Result<(BlobDesc, BlobDesc, Vec<BlobDesc>)> {
         let blob = |it: &oci_spec::image::Descriptor| -> io::Result<BlobDesc> {
             let digest = it.digest().to_string().parse().map_err(io::Error::other)?;
-            self.store.verify(&digest, Some(it.size())).map_err(store_fault)?;
+            self.store.verify(&digest, Some(it.size())).map_err(io::Error::other)?;
             Ok(BlobDesc { media_type: it.media_type().to_string(), digest, size: it.size() })
         };
         let media_type =
             manifest.media_type().as_ref().map_or(image::MANIFEST.to_owned(), ToString::to_string);
         let layers = manifest.layers().iter().map(blob).collect::<io::Result<_>>()?;
         let own = BlobDesc { media_type, digest: pin.digest, size: pin.size };
-        Ok(assembled(image, own, blob(manifest.config())?, layers))
+        Ok((own, blob(manifest.config())?, layers))
+    }
+
+    fn upstream(&self, upstream: &Upstream) -> Result<AssembledUpstream, AssembleError> {
+        let fault =
+            |error: io::Error| AssembleError::Upstream { name: upstream.name.clone(), source: error.into() };
+        let (manifest, blobs) = self.said(upstream.pin).map_err(fault)?;
+        Ok(AssembledUpstream { name: upstream.name.clone(), manifest, blobs })
+    }
+
+    /// A manifest with its blobs, or an index alone.
+    fn said(&self, pin: Pinned) -> io::Result<(BlobDesc, Vec<BlobDesc>)> {
+        let bytes = self.document(&pin)?;
+        if let Ok(index) = serde_json::from_slice::<ImageIndex>(&bytes) {
+            let media_type = index.media_type().as_ref().map_or(image::INDEX.to_owned(), ToString::to_string);
+            return Ok((desc(&media_type, pin), Vec::new()));
+        }
+        let (own, config, layers) = self.manifest(pin, &serde_json::from_slice(&bytes)?)?;
+        Ok((own, std::iter::once(config).chain(layers).collect()))
     }
 
     fn package(&self, package: &Package) -> Result<AssembledPackage, AssembleError> {

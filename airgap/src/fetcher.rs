@@ -9,8 +9,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures::future::{join, join_all};
-use qiji_blueprint::lock::{self, Artifact, Chart, Lock, Pinned, Wanted};
+use futures::future::{join_all, join3};
+use qiji_blueprint::Digest;
+use qiji_blueprint::lock::{self, Artifact, Chart, Lock, Pinned, Upstream, Wanted};
 use qiji_blueprint::site::Arch;
 
 use crate::error::{ArtifactFailure, Attempt, FetchErrors, SourceError, StoreError, chain};
@@ -64,7 +65,7 @@ pub struct ResolvedChart {
 /// What a fetch did. Everything that the lock names is in the store, and was compared with its digest in this call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// One for each artifact, in the lock's order, then one for each chart.
+    /// One for each artifact, in the lock's order, then one for each chart and for each upstream.
     pub artifacts: Vec<FetchedArtifact>,
 }
 
@@ -100,7 +101,15 @@ impl Fetcher {
         let context = self.context(&wanted.artifacts);
         let context = &context;
         let found = join_all(wanted.artifacts.iter().map(|artifact| resolve_one(context, artifact))).await;
-        let (artifacts, provenance) = gather(found)?.into_iter().unzip();
+        let found = gather(found)?;
+        let mut upstreams = Vec::new();
+        for said in gather(join_all(asked(wanted, &found).iter().map(|image| image.ask(context))).await)? {
+            upstreams.extend(said);
+        }
+        upstreams.sort_by(|a: &Upstream, b| a.name.cmp(&b.name));
+        upstreams.dedup_by(|a, b| a.name == b.name);
+        let (artifacts, provenance) =
+            found.into_iter().map(|found| (found.artifact, found.provenance)).unzip();
         let lock = Lock {
             site: wanted.site.clone(),
             version: wanted.version.clone(),
@@ -110,6 +119,7 @@ impl Fetcher {
             images: wanted.images.clone(),
             packages: wanted.packages.clone(),
             charts: wanted.charts.clone(),
+            upstreams,
         };
         Ok(Resolved { lock, provenance })
     }
@@ -129,12 +139,15 @@ impl Fetcher {
         let context = self.context(&lock.artifacts);
         let context = &context;
         let artifacts = join_all(lock.artifacts.iter().map(|artifact| fetch_one(context, artifact)));
-        let charts = lock
-            .charts
-            .iter()
-            .map(|chart| async move { Ask::chart(chart, context).fetch(context, chart.pin, false).await });
-        let (mut fetched, charts) = join(artifacts, join_all(charts)).await;
+        let charts = lock.charts.iter().map(|chart| async move {
+            Ask::chart(chart, context).fetch(context, chart.pin, Kind::File).await
+        });
+        let upstreams = lock.upstreams.iter().map(|upstream| async move {
+            Ask::upstream(upstream, context).fetch(context, upstream.pin, Kind::Upstream).await
+        });
+        let (mut fetched, charts, upstreams) = join3(artifacts, join_all(charts), join_all(upstreams)).await;
         fetched.extend(charts);
+        fetched.extend(upstreams);
         Ok(Fetched { artifacts: gather(fetched)? })
     }
 
@@ -164,6 +177,17 @@ fn gather<T>(results: Vec<Result<T, ArtifactFailure>>) -> Result<Vec<T>, FetchEr
     if failures.is_empty() { Ok(good) } else { Err(FetchErrors { failures }) }
 }
 
+/// What something is, and so what must be in the store of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// One file.
+    File,
+    /// A manifest and its blobs.
+    Image,
+    /// A manifest and its blobs, or an index alone.
+    Upstream,
+}
+
 /// One thing that sources are asked for.
 struct Ask<'a> {
     name: ArtifactName,
@@ -174,12 +198,17 @@ struct Ask<'a> {
 impl<'a> Ask<'a> {
     fn artifact<P>(artifact: &'a Artifact<P>, context: &Context) -> Self {
         let name = ArtifactName { name: artifact.name.clone(), arch: Some(artifact.arch) };
-        Self { name, version: &artifact.version, sources: source::of(artifact, context) }
+        Self { name, version: &artifact.version, sources: source::of(&artifact.sources, context) }
     }
 
     fn chart<P>(chart: &'a Chart<P>, context: &Context) -> Self {
         let sources = source::of_chart(chart, context);
         Self { name: ArtifactName::of_chart(&chart.name), version: &chart.version, sources }
+    }
+
+    fn upstream(upstream: &'a Upstream, context: &Context) -> Self {
+        let name = ArtifactName { name: upstream.name.clone(), arch: None };
+        Self { name, version: "", sources: source::of(&upstream.sources, context) }
     }
 
     fn failure(&self, attempts: Vec<Attempt>) -> ArtifactFailure {
@@ -241,10 +270,10 @@ impl<'a> Ask<'a> {
         &self,
         context: &Context,
         pin: Pinned,
-        is_image: bool,
+        kind: Kind,
     ) -> Result<FetchedArtifact, ArtifactFailure> {
         let done = |source| FetchedArtifact { artifact: self.name.clone(), pin, source };
-        match held(context, pin, is_image).await {
+        match held(context, pin, kind).await {
             Ok(true) => {
                 self.finished(context, pin.size, true);
                 return Ok(done(None));
@@ -258,7 +287,11 @@ impl<'a> Ask<'a> {
         let mut attempts = Vec::new();
         for (_, source) in &self.sources {
             let (job, _permit) = self.begin(context, source.as_ref()).await;
-            match source.fetch(&job, &pin).await {
+            let fetched = match kind {
+                Kind::Upstream => source.fetch_upstream(&job, &pin).await,
+                Kind::File | Kind::Image => source.fetch(&job, &pin).await,
+            };
+            match fetched {
                 Ok(()) => {
                     self.finished(context, pin.size, false);
                     return Ok(done(Some(source.label())));
@@ -270,19 +303,70 @@ impl<'a> Ask<'a> {
     }
 }
 
-async fn resolve_one(
-    context: &Context,
-    artifact: &Artifact<()>,
-) -> Result<(Artifact<Pinned>, Provenance), ArtifactFailure> {
+/// An artifact that was found, and the source of it that gave it.
+struct FoundArtifact {
+    artifact: Artifact<Pinned>,
+    provenance: Provenance,
+    index: usize,
+}
+
+/// An image whose upstreams are asked for: its own name, the source that gave it, and its manifests.
+struct AskedImage<'a> {
+    name: &'a str,
+    version: &'a str,
+    source: &'a lock::Source,
+    manifests: Vec<Digest>,
+}
+
+/// The images among what was found, each once for all architectures.
+fn asked<'a>(wanted: &'a Wanted, found: &[FoundArtifact]) -> Vec<AskedImage<'a>> {
+    let mut images: Vec<AskedImage<'a>> = Vec::new();
+    for (artifact, FoundArtifact { artifact: pinned, index, .. }) in wanted.artifacts.iter().zip(found) {
+        let source = &artifact.sources[*index];
+        if !source.gives_image() {
+            continue;
+        }
+        match images.iter_mut().find(|image| image.name == artifact.name && image.source == source) {
+            Some(image) => image.manifests.push(pinned.pin.digest),
+            None => images.push(AskedImage {
+                name: &artifact.name,
+                version: &artifact.version,
+                source,
+                manifests: vec![pinned.pin.digest],
+            }),
+        }
+    }
+    images
+}
+
+impl AskedImage<'_> {
+    /// What is said of it where it came from: the first place of its source that answers.
+    async fn ask(&self, context: &Context) -> Result<Vec<Upstream>, ArtifactFailure> {
+        let name = ArtifactName { name: self.name.to_owned(), arch: None };
+        let sources = source::of(std::slice::from_ref(self.source), context);
+        let ask = Ask { name, version: self.version, sources };
+        let mut attempts = Vec::new();
+        for (_, source) in &ask.sources {
+            let (job, _permit) = ask.begin(context, source.as_ref()).await;
+            match source.upstreams(&job, self.name, &self.manifests).await {
+                Ok(said) => return Ok(said),
+                Err(cause) => attempts.push(ask.note(context, source.label(), cause)),
+            }
+        }
+        Err(ask.failure(attempts))
+    }
+}
+
+async fn resolve_one(context: &Context, artifact: &Artifact<()>) -> Result<FoundArtifact, ArtifactFailure> {
     let (index, found, provenance) = Ask::artifact(artifact, context).resolve(context).await?;
-    let pinned = Artifact {
+    let artifact = Artifact {
         name: artifact.name.clone(),
         version: artifact.version.clone(),
         arch: artifact.arch,
         pin: found.pin,
         sources: named_for_good(&artifact.sources, index, found.source),
     };
-    Ok((pinned, provenance))
+    Ok(FoundArtifact { artifact, provenance, index })
 }
 
 async fn resolve_chart(
@@ -305,18 +389,19 @@ async fn fetch_one(
     artifact: &Artifact<Pinned>,
 ) -> Result<FetchedArtifact, ArtifactFailure> {
     let is_image = artifact.sources.iter().any(lock::Source::gives_image);
-    Ask::artifact(artifact, context).fetch(context, artifact.pin, is_image).await
+    let kind = if is_image { Kind::Image } else { Kind::File };
+    Ask::artifact(artifact, context).fetch(context, artifact.pin, kind).await
 }
 
 /// Whether the store has the artifact, whole; of an image, all its blobs.
-async fn held(context: &Context, pin: Pinned, is_image: bool) -> Result<bool, StoreError> {
+async fn held(context: &Context, pin: Pinned, kind: Kind) -> Result<bool, StoreError> {
     let _permit = context.transfers.acquire().await.ok();
     let store = context.store.clone();
     crate::blocking(move || {
         if !store.holds(&pin)? {
             return Ok(false);
         }
-        if is_image { image_held(&store, &pin) } else { Ok(true) }
+        if kind == Kind::File { Ok(true) } else { image_held(&store, &pin) }
     })
     .await
 }

@@ -19,6 +19,8 @@ use crate::store::Store;
 
 /// Media type of an image manifest.
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Media type of an index over manifests.
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// Media type of an image's configuration.
 pub(crate) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// Media type of our layers.

@@ -8,7 +8,8 @@
 //!    finds digest and size of everything wanted.
 //! 2. [`Fetcher::fetch`] puts exactly that into a [`Store`], from whichever source has it.
 //! 3. [`ingredients`] finds out what they are made of.
-//! 4. [`assemble`] makes the layers, images and packages from the store alone: same lock in, same bytes out, on any machine.
+//! 4. [`endorse`] holds images from elsewhere to the keys that must have signed them.
+//! 5. [`assemble`] makes the layers, images and packages from the store alone: same lock in, same bytes out, on any machine.
 //!
 //! Guarantees: nothing is used that was not compared with its digest in the same run; what failed is told whole, for all artifacts
 //! and all sources; what was fetched or built once is not fetched or built again; with everything in the store no network is touched.
@@ -17,6 +18,7 @@
 
 mod assemble;
 mod deb;
+mod endorse;
 mod error;
 mod fetcher;
 #[cfg(feature = "fuzzing")]
@@ -35,9 +37,10 @@ mod source;
 mod store;
 
 pub use assemble::{
-    AssembleError, AssembleErrors, AssembleOptions, Assembled, AssembledImage, AssembledPackage, BlobDesc,
-    assemble, assemble_with,
+    AssembleError, AssembleErrors, AssembleOptions, Assembled, AssembledImage, AssembledPackage,
+    AssembledUpstream, BlobDesc, assemble, assemble_with,
 };
+pub use endorse::{EndorseError, Endorsement, ImageKey, ImageKeyError, Unsigned, endorse};
 pub use error::{ArtifactFailure, Attempt, FetchErrors, SourceError, StoreError};
 pub use fetcher::{Fetched, FetchedArtifact, Fetcher, Provenance, Resolved, ResolvedChart};
 pub use helm::{Helm, HelmError, Release};

@@ -30,6 +30,9 @@ pub struct Lock {
     /// Helm charts, sorted by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub charts: Vec<Chart<Pinned>>,
+    /// What others say of images that come from elsewhere, sorted by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upstreams: Vec<Upstream>,
 }
 
 /// What must be locked: a [`Lock`] whose artifacts have sources but no digests yet. The catalogue and a site give one.
@@ -168,6 +171,19 @@ pub struct ChartValues<P> {
     pub path: String,
     /// Digest and size of the file, in a lock.
     pub pin: P,
+}
+
+/// What others say of an image that comes from elsewhere: a signature, an attestation, a bill of materials. Or the image's own index, which such
+/// things are said of: it is kept as it is, so that what is said of it can be checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// Where it stands, unique in a lock: the image's repository and a tag, such as `quay.io/team/app:sha256-….sig`. An index stands under the image's
+    /// own name.
+    pub name: String,
+    /// Digest and size of the manifest or the index.
+    pub pin: Pinned,
+    /// Sources in the order in which they are tried.
+    pub sources: Vec<Source>,
 }
 
 /// How one file system layer is put together.

@@ -11,7 +11,7 @@ use crate::fault::{Fault, Faults, Span, Spanned, any_of};
 use crate::kdl_text::Text;
 use crate::lock::{
     Artifact, Chart, ChartValues, Image, ImageContent, Layer, LayerEntry, Lock, Package, PackageContent,
-    Pinned, Source,
+    Pinned, Source, Upstream,
 };
 use crate::recipe::{
     self, ARCHITECTURES, IMAGE_CHILDREN, LAYER_CHILDREN, PACKAGE_CHILDREN, argument, child, first, property,
@@ -28,6 +28,7 @@ pub(crate) static FILE: Word = Word {
         child(&IMAGE, Times::Any),
         child(&PACKAGE, Times::Any),
         child(&CHART, Times::Any),
+        child(&UPSTREAM, Times::Any),
     ],
     ..word("", "")
 };
@@ -97,6 +98,12 @@ static CHART: Word = Word {
     ..word("chart", "A Helm chart: its archive, and the values that it is installed with.")
 };
 
+static UPSTREAM: Word = Word {
+    arguments: &[argument("name", Kind::Text, "where it stands: the image's repository and a tag")],
+    children: &with_sources(child(&PIN, Times::Once)),
+    ..word("upstream", "What others say of an image: a signature, an attestation; or the image's own index.")
+};
+
 static VALUES: Word = Word {
     arguments: &[argument("path", Kind::Text, "path from the folder of the site file")],
     properties: &[
@@ -135,13 +142,17 @@ impl Lock {
             text.gap();
             chart(&mut text, one);
         }
+        for one in sorted(&self.upstreams, |one| one.name.as_str()) {
+            text.gap();
+            upstream(&mut text, one);
+        }
         text.finish()
     }
 
     /// Reads what [`Lock::to_kdl`] wrote. `name` is what faults call the text.
     pub fn parse(name: &str, text: &str) -> Result<Self, Faults> {
         let (file, faults) = typed::read(text, &FILE);
-        let mut reader = Reader { faults, names: BTreeSet::new(), charts: BTreeSet::new() };
+        let mut reader = Reader { faults, names: BTreeSet::new(), single: BTreeSet::new() };
         let lock = reader.lock(&file);
         if reader.faults.is_empty() {
             let span = file.one("lock").map_or(Span::default(), |entry| entry.name);
@@ -152,10 +163,19 @@ impl Lock {
         if reader.faults.is_empty() { Ok(lock) } else { Err(Faults::new(name, text, reader.faults)) }
     }
 
-    /// What layers, images and packages refer to although the lock does not have it, one message each.
+    /// What layers, images, packages and upstreams refer to although the lock does not have it, one message each.
     pub fn broken_references(&self) -> Vec<String> {
-        broken_references(&self.artifacts, &self.layers, &self.images, &self.packages)
+        let mut broken = broken_references(&self.artifacts, &self.layers, &self.images, &self.packages);
+        let repositories: BTreeSet<&str> = self.images.iter().map(|image| repository(&image.name)).collect();
+        let lost = self.upstreams.iter().filter(|one| !repositories.contains(repository(&one.name)));
+        broken.extend(lost.map(|one| format!("upstream {} is about no image that is there", one.name)));
+        broken
     }
+}
+
+/// A full name without its tag.
+fn repository(name: &str) -> &str {
+    name.rsplit_once(':').map_or(name, |(repository, _)| repository)
 }
 
 /// See [`Lock::broken_references`].
@@ -200,10 +220,19 @@ fn sorted<'a, T, K: Ord>(all: &'a [T], key: impl Fn(&'a T) -> K) -> Vec<&'a T> {
 fn artifact(text: &mut Text, one: &Artifact<Pinned>) {
     let line =
         text.node("artifact").arg(&one.name).prop("arch", one.arch.as_str()).prop("version", &one.version);
-    line.block(|text| {
-        text.node("digest").arg(&one.pin.digest.to_string()).number("size", one.pin.size).end();
-        one.sources.iter().for_each(|one| source(text, one));
-    });
+    line.block(|text| pinned(text, &one.pin, &one.sources));
+}
+
+fn upstream(text: &mut Text, one: &Upstream) {
+    text.node("upstream").arg(&one.name).block(|text| pinned(text, &one.pin, &one.sources));
+}
+
+/// What something must be, and where it is had.
+fn pinned(text: &mut Text, pin: &Pinned, sources: &[Source]) {
+    text.node("digest").arg(&pin.digest.to_string()).number("size", pin.size).end();
+    for one in sources {
+        source(text, one);
+    }
 }
 
 /// A source as a line.
@@ -298,8 +327,7 @@ fn package(text: &mut Text, one: &Package) {
 fn chart(text: &mut Text, one: &Chart<Pinned>) {
     let line = text.node("chart").arg(&one.name).prop("chart", &one.chart).prop("version", &one.version);
     line.block(|text| {
-        text.node("digest").arg(&one.pin.digest.to_string()).number("size", one.pin.size).end();
-        one.sources.iter().for_each(|one| source(text, one));
+        pinned(text, &one.pin, &one.sources);
         for ChartValues { path, pin } in &one.values {
             let line = text.node("values").arg(path).prop("digest", &pin.digest.to_string());
             line.number("size", pin.size).end();
@@ -310,7 +338,8 @@ fn chart(text: &mut Text, one: &Chart<Pinned>) {
 struct Reader {
     faults: Vec<Fault>,
     names: BTreeSet<(&'static str, String, Arch)>,
-    charts: BTreeSet<String>,
+    /// Words and names of what is the same for all architectures.
+    single: BTreeSet<(&'static str, String)>,
 }
 
 impl Reader {
@@ -326,12 +355,14 @@ impl Reader {
             images: file.all("image").filter_map(|entry| self.image(entry)).collect(),
             packages: file.all("package").filter_map(|entry| self.package(entry)).collect(),
             charts: file.all("chart").filter_map(|entry| self.chart(entry)).collect(),
+            upstreams: file.all("upstream").filter_map(|entry| self.upstream(entry)).collect(),
         };
         lock.artifacts.sort_by(|a, b| (&a.name, a.arch).cmp(&(&b.name, b.arch)));
         lock.layers.sort_by(|a, b| (&a.name, a.arch).cmp(&(&b.name, b.arch)));
         lock.images.sort_by(|a, b| (&a.name, a.arch).cmp(&(&b.name, b.arch)));
         lock.packages.sort_by(|a, b| (&a.name, a.arch).cmp(&(&b.name, b.arch)));
         lock.charts.sort_by(|a, b| a.name.cmp(&b.name));
+        lock.upstreams.sort_by(|a, b| a.name.cmp(&b.name));
         lock
     }
 
@@ -356,12 +387,33 @@ impl Reader {
         Some((name.value.to_owned(), arch))
     }
 
+    /// The name of what is the same for all architectures, which no two of a kind share.
+    fn single(&mut self, entry: &Entry) -> Option<String> {
+        let name = entry.text()?;
+        let word = entry.word.name;
+        if !self.single.insert((word, name.value.to_owned())) {
+            let message = format!("{word} `{}` is written twice", name.value);
+            self.faults.push(Fault::new("duplicate-name", name.span, message, "the second"));
+        }
+        Some(name.value.to_owned())
+    }
+
+    fn pin(&mut self, entry: &Entry) -> Option<Pinned> {
+        let pin = entry.one("digest")?;
+        let digest = self.digest(pin.text()?)?;
+        Some(Pinned { digest, size: pin.number("size")?.value })
+    }
+
+    fn upstream(&mut self, entry: &Entry) -> Option<Upstream> {
+        let name = self.single(entry)?;
+        let sources = recipe::sources(entry, &mut self.faults);
+        Some(Upstream { name, pin: self.pin(entry)?, sources })
+    }
+
     fn artifact(&mut self, entry: &Entry) -> Option<Artifact<Pinned>> {
         let (name, arch) = self.key(entry)?;
         let sources = recipe::sources(entry, &mut self.faults);
-        let pin = entry.one("digest")?;
-        let digest = self.digest(pin.text()?)?;
-        let pin = Pinned { digest, size: pin.number("size")?.value };
+        let pin = self.pin(entry)?;
         Some(Artifact { name, version: property(entry, "version"), arch, pin, sources })
     }
 
@@ -384,26 +436,21 @@ impl Reader {
     }
 
     fn chart(&mut self, entry: &Entry) -> Option<Chart<Pinned>> {
-        let name = entry.text()?;
-        if !self.charts.insert(name.value.to_owned()) {
-            let message = format!("chart `{}` is written twice", name.value);
-            self.faults.push(Fault::new("duplicate-name", name.span, message, "the second"));
-        }
+        let name = self.single(entry)?;
         let sources: Vec<_> = entry.children().iter().filter_map(recipe::source).collect();
         if sources.is_empty() {
             let fault = Fault::new("missing-word", entry.name, "the chart has no source", "no source");
             let known = any_of(LOCKED_SOURCES.iter().map(|child| child.word.name));
             self.faults.push(fault.expected(format!("{known} in its block")));
         }
-        let pin = entry.one("digest")?;
-        let pin = Pinned { digest: self.digest(pin.text()?)?, size: pin.number("size")?.value };
+        let pin = self.pin(entry)?;
         let values = entry.all("values").filter_map(|values| {
             let digest = self.digest(values.property("digest")?)?;
             let pin = Pinned { digest, size: values.number("size")?.value };
             Some(ChartValues { path: first(values), pin })
         });
         Some(Chart {
-            name: name.value.to_owned(),
+            name,
             chart: property(entry, "chart"),
             version: property(entry, "version"),
             pin,

@@ -45,6 +45,7 @@ fn pinned(wanted: Wanted) -> Lock {
         images: wanted.images,
         packages: wanted.packages,
         charts: wanted.charts,
+        upstreams: Vec::new(),
     }
 }
 

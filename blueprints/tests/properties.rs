@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use qiji_blueprint::brought::{BroughtChart, BroughtImage, ChartImages};
 use qiji_blueprint::lock::{
     Artifact, Chart, ChartValues, Image, ImageConfig, ImageContent, Layer, LayerEntry, Lock, Package,
-    PackageContent, Pinned, Source,
+    PackageContent, Pinned, Source, Upstream,
 };
 use qiji_blueprint::site::{
     Access, AccessMethod, Arch, Cluster, Endpoint, Network, Node, PodBackend, Role, Site, Sudo, Taint,
@@ -195,14 +195,17 @@ fn brought() -> impl Strategy<Value = Vec<BroughtImage>> {
         (any::<String>(), any::<String>())
             .prop_map(|(image, namespace)| Source::Containerd { image, namespace }),
     ];
-    let image = (roles(), option::of(any::<[u8; 32]>()), vec(source, 1..3));
+    let image = (roles(), option::of(any::<[u8; 32]>()), vec(source, 1..3), vec("\\PC{1,8}", 0..3));
     btree_map(IMAGE, image, 0..3).prop_map(|images| {
-        let image = |(name, (roles, digest, mut sources)): (String, (_, Option<[u8; 32]>, Vec<Source>))| {
+        let image = |(name, (roles, digest, mut sources, signed_by)): (
+            String,
+            (_, Option<[u8; 32]>, Vec<Source>, _),
+        )| {
             let digest = digest.map(Digest::from_bytes);
             if let Some(digest) = digest {
                 sources = vec![Source::Oci { reference: format!("{name}@{digest}") }];
             }
-            BroughtImage { name, digest, roles, sources }
+            BroughtImage { name, digest, roles, sources, signed_by }
         };
         images.into_iter().map(image).collect()
     })
@@ -367,8 +370,10 @@ prop_compose! {
         entries in entries("a"),
         (roles, config, assembled, raw) in (roles(), image_config(), any::<bool>(), any::<bool>()),
         (chart_sources, values) in (vec(locked_chart_source(), 1..4), "\\PC{0,12}"),
+        (tag, upstream_sources) in ("[a-z]{1,8}", sources()),
     ) -> Lock {
         let artifact = || "a".to_owned();
+        let repository = text.rsplit_once(':').map_or(text.as_str(), |(repository, _)| repository).to_owned();
         let layers = vec!["l".to_owned(), "l".to_owned()];
         Lock {
             site: name,
@@ -413,6 +418,11 @@ prop_compose! {
                     path: values,
                     pin: Pinned { digest: Digest::of(b"values"), size },
                 }],
+            }],
+            upstreams: vec![Upstream {
+                name: format!("{repository}:{tag}"),
+                pin: Pinned { digest: Digest::of(b"upstream"), size },
+                sources: upstream_sources,
             }],
         }
     }

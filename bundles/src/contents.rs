@@ -11,7 +11,7 @@ use qiji_blueprint::site::{Arch, Role};
 use serde::Serialize;
 
 use crate::hash;
-use crate::oci::{DOCKER_MANIFEST, Descriptor, MANIFEST, MAX_JSON, SPDX};
+use crate::oci::{DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, INDEX, MANIFEST, MAX_JSON, SPDX};
 use crate::render;
 use crate::sbom::{self, Subject};
 use crate::tar::SIZE_LIMIT;
@@ -89,6 +89,18 @@ pub struct SbomEntry {
     pub blob: Blob,
 }
 
+/// What others say of an image that comes from elsewhere: a signature, an attestation, a bill of materials of their own. Or the image's own index,
+/// which such things are about. All of it is kept byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct UpstreamEntry {
+    /// Where it stands, unique: the image's repository and a tag, such as `quay.io/team/app:sha256-….sig`. An index stands under the image's own name.
+    pub name: String,
+    /// The manifest or the index (OCI, or Docker's).
+    pub manifest: Blob,
+    /// What a manifest refers to: its configuration, then its layers. What an index lists need not be there.
+    pub blobs: Vec<Blob>,
+}
+
 /// What a bundle shall hold. The order of lists has no effect on the bundle, but for layers.
 #[derive(Debug, Clone, Default)]
 pub struct BundleSpec {
@@ -112,6 +124,8 @@ pub struct BundleSpec {
     pub files: Vec<DocumentEntry>,
     /// Bills of materials ([`sbom::Description::to_spdx`]) of images, packages and charts.
     pub sboms: Vec<(Subject, Vec<u8>)>,
+    /// What others say of images.
+    pub upstreams: Vec<UpstreamEntry>,
 }
 
 /// What a blob belongs to.
@@ -157,6 +171,11 @@ pub enum Owner {
         /// What it is about.
         subject: Subject,
     },
+    /// What others say of an image.
+    Upstream {
+        /// Where it stands.
+        name: String,
+    },
     /// The empty configuration that all artifacts but images share.
     Empty,
 }
@@ -172,6 +191,7 @@ impl fmt::Display for Owner {
             Self::Chart { name } => write!(f, "chart {name}"),
             Self::Document { name } => write!(f, "document {name}"),
             Self::Sbom { subject } => write!(f, "the bill of materials of {subject}"),
+            Self::Upstream { name } => write!(f, "upstream {name}"),
             Self::Empty => f.write_str("the empty configuration"),
         }
     }
@@ -249,6 +269,28 @@ impl SbomEntry {
     }
 }
 
+impl UpstreamEntry {
+    /// It as an owner of blobs.
+    pub fn owner(&self) -> Owner {
+        Owner::Upstream { name: self.name.clone() }
+    }
+
+    /// Whether it is an image's own index.
+    pub fn is_index(&self) -> bool {
+        is_index(&self.manifest.media_type)
+    }
+
+    /// Bytes of the manifest and of what it refers to.
+    pub fn size(&self) -> u64 {
+        std::iter::once(&self.manifest).chain(&self.blobs).map(|blob| blob.size).sum()
+    }
+}
+
+/// Whether a media type is that of an index over manifests.
+pub(crate) fn is_index(media_type: &str) -> bool {
+    [INDEX, DOCKER_INDEX].contains(&media_type)
+}
+
 /// A bundle's contents in canonical order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Contents {
@@ -260,6 +302,7 @@ pub(crate) struct Contents {
     pub(crate) charts: Vec<ChartEntry>,
     pub(crate) documents: Vec<DocumentEntry>,
     pub(crate) sboms: Vec<SbomEntry>,
+    pub(crate) upstreams: Vec<UpstreamEntry>,
 }
 
 impl Contents {
@@ -274,6 +317,7 @@ impl Contents {
             charts: spec.charts.clone(),
             documents: spec.documents.iter().map(|(name, bytes)| document(name, bytes)).collect(),
             sboms: spec.sboms.iter().map(|(subject, bytes)| sbom(subject, bytes)).collect(),
+            upstreams: spec.upstreams.clone(),
         };
         contents.documents.extend_from_slice(&spec.files);
         contents.sort();
@@ -292,6 +336,7 @@ impl Contents {
         self.charts.sort();
         self.documents.sort();
         self.sboms.sort();
+        self.upstreams.sort();
     }
 
     /// Every blob that is not generated from the contents themselves, with its owner.
@@ -303,7 +348,10 @@ impl Contents {
             self.charts.iter().flat_map(|chart| chart.blobs.iter().map(|blob| (chart.owner(), blob)));
         let documents = self.documents.iter().map(|document| (document.owner(), &document.blob));
         let sboms = self.sboms.iter().map(|sbom| (sbom.owner(), &sbom.blob));
-        images.chain(packages).chain(charts).chain(documents).chain(sboms)
+        let upstreams = self.upstreams.iter().flat_map(|upstream| {
+            std::iter::once(&upstream.manifest).chain(&upstream.blobs).map(|blob| (upstream.owner(), blob))
+        });
+        images.chain(packages).chain(charts).chain(documents).chain(sboms).chain(upstreams)
     }
 
     /// All faults: unsafe names, duplicates, impossible sizes and media types.
@@ -323,6 +371,7 @@ impl Contents {
         self.chart_faults(&mut faults);
         self.document_faults(&mut faults);
         self.sbom_faults(&mut faults);
+        self.upstream_faults(&mut faults);
         for (owner, blob) in self.blobs() {
             require(&mut faults, blob.size < SIZE_LIMIT, || {
                 format!("{owner}: {} is 8 GiB or larger", blob.digest)
@@ -405,6 +454,34 @@ impl Contents {
                 format!("{owner}: `{}` is not {SPDX}", sbom.blob.media_type)
             });
             require(faults, sbom.blob.size <= sbom::LIMIT, || format!("{owner} is larger than 16 MiB"));
+        }
+    }
+
+    fn upstream_faults(&self, faults: &mut Vec<String>) {
+        let names: BTreeSet<&str> = self.images.iter().map(|image| image.name.as_str()).collect();
+        let repositories: BTreeSet<&str> = names.iter().map(|name| split_tag(name).0).collect();
+        let mut seen = BTreeSet::new();
+        for upstream in &self.upstreams {
+            let (owner, name) = (upstream.owner(), upstream.name.as_str());
+            require(faults, is_image_name(name), || {
+                format!("{owner}: the name is not of the form registry/name:tag")
+            });
+            require(faults, seen.insert(name), || format!("{owner} is there twice"));
+            require(faults, repositories.contains(split_tag(name).0), || {
+                format!("{owner}: there is no image in that repository")
+            });
+            let media_type = upstream.manifest.media_type.as_str();
+            let is_known = upstream.is_index() || [MANIFEST, DOCKER_MANIFEST].contains(&media_type);
+            require(faults, is_known, || format!("{owner}: `{media_type}` is not a type of manifest"));
+            require(faults, upstream.is_index() == names.contains(name), || {
+                format!("{owner}: an index, and nothing else, has the name of an image")
+            });
+            require(faults, upstream.is_index() == upstream.blobs.is_empty(), || {
+                format!("{owner}: a manifest, and nothing else, has blobs")
+            });
+            require(faults, upstream.manifest.size <= MAX_JSON, || {
+                format!("{owner}: the manifest is larger than 4 MiB")
+            });
         }
     }
 

@@ -41,6 +41,9 @@ pub struct Inspection {
     /// Helm charts, by release.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub charts: Vec<ChartSummary>,
+    /// What others say of images, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub upstreams: Vec<UpstreamSummary>,
     /// Documents, by name.
     pub documents: Vec<DocumentSummary>,
     /// Bytes of all artifacts, each counted whole.
@@ -132,6 +135,19 @@ pub struct ChartSummary {
     pub bytes: u64,
 }
 
+/// What others say of an image, or the image's own index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UpstreamSummary {
+    /// Where it stands: the image's repository and a tag.
+    pub name: String,
+    /// What it is: the media type of its first layer, or of the index.
+    pub kind: String,
+    /// Digest of the manifest or the index.
+    pub digest: Digest,
+    /// Bytes of the manifest and of what it refers to.
+    pub bytes: u64,
+}
+
 /// A document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DocumentSummary {
@@ -166,6 +182,7 @@ pub(crate) fn inspect(parsed: &Parsed, file_bytes: u64, trusted: Option<&Trusted
         images: images(contents, &uses),
         packages: packages(contents, &uses),
         charts: contents.charts.iter().filter_map(chart).collect(),
+        upstreams: contents.upstreams.iter().map(upstream).collect(),
         documents: documents(contents),
         logical_bytes,
         stored_bytes: stored.values().sum(),
@@ -235,6 +252,17 @@ fn chart(chart: &crate::ChartEntry) -> Option<ChartSummary> {
     })
 }
 
+fn upstream(upstream: &crate::UpstreamEntry) -> UpstreamSummary {
+    // The first blob is the configuration, which says nothing of what it is.
+    let what = upstream.blobs.get(1).unwrap_or(&upstream.manifest);
+    UpstreamSummary {
+        name: upstream.name.clone(),
+        kind: what.media_type.clone(),
+        digest: upstream.manifest.digest,
+        bytes: upstream.size(),
+    }
+}
+
 fn documents(contents: &Contents) -> Vec<DocumentSummary> {
     let document = |document: &crate::DocumentEntry| DocumentSummary {
         name: document.name.clone(),
@@ -295,6 +323,10 @@ impl fmt::Display for Inspection {
             };
             let name = format!("{} {}", chart.name, chart.version);
             table.add("charts", [name, String::new(), human(chart.bytes), note]);
+        }
+        for upstream in &self.upstreams {
+            let (name, kind) = (upstream.name.clone(), upstream.kind.clone());
+            table.add("of images, by others", [name, String::new(), human(upstream.bytes), kind]);
         }
         for document in &self.documents {
             table.add(

@@ -42,7 +42,9 @@ mod trust;
 mod volumes;
 mod write;
 
-pub use contents::{Blob, BundleSpec, ChartEntry, DocumentEntry, ImageEntry, Owner, PackageEntry, SbomEntry};
+pub use contents::{
+    Blob, BundleSpec, ChartEntry, DocumentEntry, ImageEntry, Owner, PackageEntry, SbomEntry, UpstreamEntry,
+};
 pub use delta::{
     Against, Delta, DeltaError, Either, HeldBlob, HeldBundle, Inventory, Missing, OldBundles,
     RECIPE_DOCUMENT, Rebuilt, WrittenDelta, delta_of, write_delta,
@@ -51,7 +53,7 @@ pub use dsse::{open_envelope, seal};
 pub use error::{Class, Fault, VerifyError, WriteError};
 pub use inspect::{
     ChartSummary, DocumentSummary, ImageSummary, Inspection, LayerSummary, PackageSummary, SignatureState,
-    SignatureSummary,
+    SignatureSummary, UpstreamSummary,
 };
 pub use key::{KeyError, KeyId, KeyKind, Passphrase, PublicKey, SigningKey};
 pub use read::{BlobRange, FileMedium, Medium, Sbom, Side, Untrusted, Verified, VerifyingReader, Whole};

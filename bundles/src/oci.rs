@@ -14,11 +14,13 @@ use crate::hash;
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+pub(crate) const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 pub(crate) const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 pub(crate) const BUNDLE: &str = "application/vnd.qiji.bundle.v1";
 pub(crate) const PACKAGE: &str = "application/vnd.qiji.package.v1";
 pub(crate) const CHART: &str = "application/vnd.qiji.chart.v1";
 pub(crate) const DOCUMENT: &str = "application/vnd.qiji.document.v1";
+pub(crate) const UPSTREAM: &str = "application/vnd.qiji.upstream.v1";
 pub(crate) const SPDX: &str = "application/spdx+json";
 pub(crate) const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
 

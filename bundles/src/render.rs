@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use qiji_blueprint::Digest;
 use qiji_blueprint::site::{Arch, Role};
 
-use crate::contents::{ChartEntry, Contents, DocumentEntry, ImageEntry, Owner, PackageEntry, SbomEntry};
+use crate::contents::{
+    ChartEntry, Contents, DocumentEntry, ImageEntry, Owner, PackageEntry, SbomEntry, UpstreamEntry,
+};
 use crate::oci::{
     self, Annotations, BUNDLE, CHART, DOCUMENT, Descriptor, EDITION, EMPTY_CONFIG, ENVELOPE, FORMAT,
     FORMAT_VERSION, INDEX, Index, MANIFEST, Manifest, NAME, PACKAGE, Platform, REF_NAME, ROLES, SPDX, TITLE,
-    VERSION,
+    UPSTREAM, VERSION,
 };
 use crate::statement::About;
 
@@ -40,6 +42,7 @@ pub(crate) fn render(contents: &Contents) -> Rendered {
     manifests.extend(contents.charts.iter().map(|entry| chart(&mut documents, entry)));
     manifests.extend(contents.documents.iter().map(|entry| document(&mut documents, entry)));
     manifests.extend(contents.sboms.iter().filter_map(|entry| sbom(&mut documents, contents, entry)));
+    manifests.extend(contents.upstreams.iter().map(upstream));
     let artifacts =
         [contents.packages.len(), contents.charts.len(), contents.documents.len(), contents.sboms.len()];
     if artifacts.iter().any(|count| *count > 0) {
@@ -189,6 +192,14 @@ fn sbom(documents: &mut Documents, contents: &Contents, entry: &SbomEntry) -> Op
     descriptor.platform = entry.subject.arch().map(platform);
     descriptor.annotations = manifest.annotations;
     Some(descriptor)
+}
+
+/// What others say of an image is referred to as it is.
+fn upstream(entry: &UpstreamEntry) -> Descriptor {
+    let mut descriptor = entry.manifest.descriptor();
+    descriptor.artifact_type = Some(UPSTREAM.to_owned());
+    descriptor.annotations = annotations(&[(NAME, &entry.name)]);
+    descriptor
 }
 
 fn document(documents: &mut Documents, entry: &DocumentEntry) -> Descriptor {

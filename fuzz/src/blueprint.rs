@@ -72,6 +72,7 @@ pub(crate) fn lock_seeds() -> Vec<Vec<u8>> {
         images: wanted.images,
         packages: wanted.packages,
         charts: wanted.charts,
+        upstreams: Vec::new(),
     };
     let whole = lock.to_kdl();
     lock.images.truncate(2);

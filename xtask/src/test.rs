@@ -109,10 +109,11 @@ fn scenarios(options: &Options) -> Result<Command> {
 type Prepare = fn(&mut Command) -> Result<()>;
 
 /// Scenarios that need more than the product.
-const NEEDS: [(&str, Prepare); 3] = [
+const NEEDS: [(&str, Prepare); 4] = [
     ("every_program_of_every_architecture_starts", architectures),
     ("two_builds_that_have_nothing_in_common_are_the_same_bytes", otherwise_linked),
     ("spdx_tools_take_the_documents", spdx_tools),
+    ("an_image_keeps_what_others_signed", cosign),
 ];
 
 fn architectures(command: &mut Command) -> Result<()> {
@@ -125,6 +126,11 @@ fn otherwise_linked(command: &mut Command) -> Result<()> {
     setup::packages(&[], &[(FAKETIME, "libfaketime"), ("/usr/share/i18n/locales/tr_TR", "locales")])?;
     run_program(cargo().args(["build", "--quiet", "--package", "qiji"]))?;
     command.env("QIJI_DYNAMIC", places::target().join("debug/qiji"));
+    Ok(())
+}
+
+fn cosign(command: &mut Command) -> Result<()> {
+    command.env("QIJI_COSIGN", setup::cosign()?.join("cosign"));
     Ok(())
 }
 

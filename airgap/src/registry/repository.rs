@@ -5,6 +5,7 @@ use std::sync::Arc;
 use qiji_blueprint::Digest;
 use qiji_blueprint::lock::Pinned;
 use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, LINK};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -16,8 +17,14 @@ use crate::http::{Document, Download, Http, challenge, checked, is_loopback};
 use crate::progress::Meter;
 use crate::store::Store;
 
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// Endings of the tags under which cosign keeps what it says of a digest.
+const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
+/// Most pages of a list of referrers.
+const PAGES: usize = 64;
 
 /// See the module.
 pub(crate) struct Repository<'a> {
@@ -46,6 +53,49 @@ impl<'a> Repository<'a> {
     pub(crate) async fn top(&self, name: &str) -> Answer<Vec<u8>> {
         let slot = self.registries.tops.slot((self.place.clone(), name.to_owned()));
         slot.get_or_try_init(|| self.manifest(name)).await.cloned()
+    }
+
+    /// What is said of a manifest or index in this repository, each with the tag that it has or is given: what cosign put under a tag of its own, and
+    /// whatever has it as its subject (distribution specification 1.1, *Listing Referrers*, with the tag for registries without it).
+    pub(crate) async fn said_of(&self, subject: &Digest) -> Answer<Vec<(String, Vec<u8>)>> {
+        let stem = format!("sha256-{}", subject.hex());
+        let mut said = Vec::new();
+        for ending in COSIGN {
+            let tag = format!("{stem}.{ending}");
+            said.extend(self.manifest_if_there(&tag).await?.map(|bytes| (tag, bytes)));
+        }
+        for digest in self.referrers(subject, &stem).await? {
+            let tag = format!("{stem}.{}", digest.short());
+            said.push((tag, self.manifest(&digest.to_string()).await?));
+        }
+        Ok(said)
+    }
+
+    /// Digests of the manifests of which a digest is the subject.
+    async fn referrers(&self, subject: &Digest, tag: &str) -> Answer<Vec<Digest>> {
+        let mut url = format!("{}/referrers/{subject}", self.base);
+        let mut digests = Vec::new();
+        for page in 0..PAGES {
+            let document = self.document(&url, INDEX).await?;
+            if page == 0 && !is_index(&document) {
+                // A registry of before the specification's version 1.1, which answers this in one way or another.
+                let bytes = self.manifest_if_there(tag).await?;
+                return bytes.map_or(Ok(Vec::new()), |bytes| listed(&url, &bytes));
+            }
+            let next = next_page(&url, &document.headers)?;
+            digests.extend(listed(&url, &document.success(&url)?)?);
+            match next {
+                Some(next) => url = next,
+                None => return Ok(digests),
+            }
+        }
+        Err(SourceError::Malformed { what: url, reason: format!("it has more than {PAGES} pages") })
+    }
+
+    async fn manifest_if_there(&self, tag: &str) -> Answer<Option<Vec<u8>>> {
+        let url = format!("{}/manifests/{tag}", self.base);
+        let document = self.document(&url, MANIFESTS).await?;
+        if document.status == StatusCode::NOT_FOUND { Ok(None) } else { document.success(&url).map(Some) }
     }
 
     fn compare(&self, name: &str, bytes: Vec<u8>) -> Answer<Vec<u8>> {
@@ -155,6 +205,46 @@ impl<'a> Repository<'a> {
             reason: "the answer holds none".to_owned(),
         })
     }
+}
+
+/// Whether an answer is a list of referrers, and not some other success.
+fn is_index(document: &Document) -> bool {
+    document.status.is_success() && serde_json::from_slice::<Listed>(&document.body).is_ok()
+}
+
+/// The digests that a list of referrers names. Those of other kinds than we know cannot be compared, and are told.
+fn listed(url: &str, bytes: &[u8]) -> Answer<Vec<Digest>> {
+    let malformed = |reason: String| SourceError::Malformed { what: url.to_owned(), reason };
+    let listed: Listed = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
+    let digest = |entry: Entry| {
+        entry.digest.parse().map_err(|_| malformed(format!("`{}` is not a SHA-256 digest", entry.digest)))
+    };
+    listed.manifests.into_iter().map(digest).collect()
+}
+
+/// The page that a `Link` names as the next one (RFC 8288).
+fn next_page(url: &str, headers: &HeaderMap) -> Answer<Option<String>> {
+    let links = headers.get_all(LINK).iter().filter_map(|link| link.to_str().ok());
+    let next = links.filter(|link| link.contains("rel=\"next\"") || link.contains("rel=next"));
+    let mut targets =
+        next.filter_map(|link| link.split_once('<')?.1.split_once('>')).map(|(target, _)| target);
+    let Some(target) = targets.next() else { return Ok(None) };
+    let base = checked(url)?;
+    let joined = base.join(target).ok().filter(|joined| joined.origin() == base.origin());
+    let elsewhere =
+        || SourceError::Refused { url: target.to_owned(), reason: "a next page must be on the same host" };
+    joined.map(|joined| Some(joined.to_string())).ok_or_else(elsewhere)
+}
+
+/// A list of manifests.
+#[derive(Deserialize)]
+struct Listed {
+    manifests: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    digest: String,
 }
 
 #[derive(Deserialize)]

@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use oci_spec::distribution::Reference;
-use qiji_blueprint::lock::{self, Artifact, Chart, Pinned};
+use qiji_blueprint::Digest;
+use qiji_blueprint::lock::{self, Chart, Pinned, Upstream};
 use qiji_blueprint::site::Arch;
 use tokio::sync::Semaphore;
 
@@ -29,7 +30,7 @@ use crate::settings::Settings;
 use crate::store::Store;
 
 use image::ImageSource;
-pub(crate) use image::platform::image_blobs;
+pub(crate) use image::platform::{image_blobs, pin as platform_pin};
 #[cfg(feature = "fuzzing")]
 pub(crate) use {
     chart::fuzz as fuzz_chart_index, debian::fuzz as fuzz_debian, image::fuzz_archive, image::platform,
@@ -51,6 +52,21 @@ pub(crate) trait Source: Send + Sync {
 
     /// Puts the bytes with that pin into the store.
     async fn fetch(&self, job: &Job<'_>, pin: &Pinned) -> Result<(), SourceError>;
+
+    /// Finds what others say of an image and of these manifests of it, and puts all of it into the store. Nothing where the source cannot tell.
+    async fn upstreams(
+        &self,
+        _job: &Job<'_>,
+        _image: &str,
+        _manifests: &[Digest],
+    ) -> Result<Vec<Upstream>, SourceError> {
+        Ok(Vec::new())
+    }
+
+    /// Puts such a thing into the store: a manifest with its blobs, or an index.
+    async fn fetch_upstream(&self, job: &Job<'_>, pin: &Pinned) -> Result<(), SourceError> {
+        self.fetch(job, pin).await
+    }
 }
 
 /// What a source uses much of, and so how many run at once.
@@ -128,11 +144,11 @@ pub enum Trust {
     Unverified(String),
 }
 
-/// The sources of an artifact in the order in which they are tried; a Debian package counts once for each mirror of Debian, an image once
+/// Sources in the order in which they are tried; a Debian package counts once for each mirror of Debian, an image once
 /// for each mirror of its registry.
-pub(crate) fn of<P>(artifact: &Artifact<P>, context: &Context) -> Vec<(usize, Box<dyn Source>)> {
+pub(crate) fn of(sources: &[lock::Source], context: &Context) -> Vec<(usize, Box<dyn Source>)> {
     let mut all: Vec<(usize, Box<dyn Source>)> = Vec::new();
-    for (index, source) in artifact.sources.iter().enumerate() {
+    for (index, source) in sources.iter().enumerate() {
         match source.clone() {
             lock::Source::Go { recipe, output } => {
                 all.push((index, Box::new(go::GoSource { recipe, output })));

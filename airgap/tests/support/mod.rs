@@ -290,6 +290,7 @@ pub(crate) fn lock(artifacts: Vec<Artifact<Pinned>>) -> Lock {
         images: Vec::new(),
         packages: Vec::new(),
         charts: Vec::new(),
+        upstreams: Vec::new(),
     }
 }
 

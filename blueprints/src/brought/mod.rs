@@ -31,13 +31,16 @@ pub struct BroughtImage {
     pub roles: Vec<Role>,
     /// Sources in the order in which they are tried.
     pub sources: Vec<Source>,
+    /// Public keys that must all have signed it: paths of PEM files, from the folder of the site file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signed_by: Vec<String>,
 }
 
 impl BroughtImage {
     /// An image that is had where its name says.
     pub(crate) fn from_its_name(name: String, digest: Option<Digest>, roles: Vec<Role>) -> Self {
         let reference = digest.map_or_else(|| name.clone(), |digest| format!("{name}@{digest}"));
-        Self { name, digest, roles, sources: vec![Source::Oci { reference }] }
+        Self { name, digest, roles, sources: vec![Source::Oci { reference }], signed_by: Vec::new() }
     }
 }
 

@@ -22,11 +22,24 @@ pub(crate) static IMAGE: Word = Word {
         child(&OCI, Times::Any),
         child(&ARCHIVE, Times::Any),
         child(&CONTAINERD, Times::Any),
+        child(&SIGNED_BY, Times::Any),
     ],
     ..word(
         "image",
         "An image that is brought along, for every architecture of the hosts that get it. `oci`, `archive` and `containerd` say where it is had, in \
          the order in which they are tried; without one, it is had where its name says.",
+    )
+};
+
+static SIGNED_BY: Word = Word {
+    arguments: &[argument(
+        "path",
+        Kind::Text,
+        "path of a public key in PEM, Ed25519 or ECDSA on P-256, from the folder of the site file",
+    )],
+    ..word(
+        "signed-by",
+        "A key that must have signed the image, as `cosign sign` does. With several, each of them must. Without one, signatures are kept, but not looked at.",
     )
 };
 
@@ -50,10 +63,12 @@ impl Reader<'_> {
                 fault.fix("take the digest or the source away: the lock holds it to its digest anyway"),
             );
         }
+        let keys = entry.all("signed-by").filter_map(|key| Some(key.text()?.value.to_owned()));
+        let signed_by: Vec<String> = keys.collect();
         if sources.is_empty() {
-            return Some(BroughtImage::from_its_name(name, digest, roles));
+            return Some(BroughtImage { signed_by, ..BroughtImage::from_its_name(name, digest, roles) });
         }
-        Some(BroughtImage { name, digest, roles, sources })
+        Some(BroughtImage { name, digest, roles, sources, signed_by })
     }
 }
 
@@ -84,5 +99,6 @@ pub(crate) fn print_image(text: &mut Text, image: &BroughtImage) {
         if image.sources != [own] {
             image.sources.iter().for_each(|source| lock_text::source(text, source));
         }
+        image.signed_by.iter().for_each(|key| text.node("signed-by").arg(key).end());
     });
 }

@@ -43,6 +43,13 @@ pub(super) fn of(contents: &Contents) -> Uses {
     for sbom in &contents.sboms {
         add(sbom.blob.digest, about(&sbom.subject));
     }
+    for upstream in &contents.upstreams {
+        let text = rendered(&upstream.owner());
+        for (number, blob) in upstream.blobs.iter().enumerate() {
+            add(blob.digest, format!("{text} blob {number}"));
+        }
+        add(upstream.manifest.digest, text);
+    }
     for (digest, (owner, _)) in render::render(contents).documents {
         add(digest, rendered(&owner));
     }
@@ -64,6 +71,7 @@ fn rendered(owner: &Owner) -> String {
         Owner::Chart { name } => format!("chart {name} manifest"),
         Owner::Document { name } => format!("document {name} manifest"),
         Owner::Sbom { subject } => format!("{} manifest", about(subject)),
+        Owner::Upstream { name } => format!("upstream {}", without_tag(name)),
         Owner::Empty => "empty".to_owned(),
     }
 }

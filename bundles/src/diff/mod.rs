@@ -36,6 +36,8 @@ pub enum Sort {
     HostFile,
     /// A Helm chart with its values.
     Chart,
+    /// What others say of an image.
+    Upstream,
     /// An artifact that images and packages are made of.
     Artifact,
     /// A part of an artifact: a Go module, a crate, a Debian package.
@@ -52,6 +54,7 @@ impl Sort {
             Self::Package => "packages",
             Self::HostFile => "hosts' files",
             Self::Chart => "charts",
+            Self::Upstream => "of images, by others",
             Self::Artifact => "artifacts",
             Self::Part => "parts",
             Self::Document => "documents",
@@ -265,6 +268,10 @@ impl Holdings {
             };
             items.insert(key(Sort::Chart, &chart.name, None), item);
         }
+        for upstream in &summary.upstreams {
+            let item = Item { digest: Some(upstream.digest), size: Some(upstream.bytes), ..Item::default() };
+            items.insert(key(Sort::Upstream, &upstream.name, None), item);
+        }
         for document in &summary.documents {
             let item = Item { digest: Some(document.digest), size: Some(document.bytes), ..Item::default() };
             items.insert(key(Sort::Document, &document.name, None), item);
@@ -281,6 +288,7 @@ impl Holdings {
                 Sort::Package,
                 Sort::HostFile,
                 Sort::Chart,
+                Sort::Upstream,
                 Sort::Artifact,
                 Sort::Part,
                 Sort::Document,

@@ -11,19 +11,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use qiji_blueprint::Digest;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::medium::Medium;
 use super::scan::{Extent, Members, read_extent};
 use crate::contents::{
-    Blob, ChartEntry, Contents, DocumentEntry, ImageEntry, Owner, PackageEntry, SbomEntry,
+    Blob, ChartEntry, Contents, DocumentEntry, ImageEntry, Owner, PackageEntry, SbomEntry, UpstreamEntry,
+    is_index,
 };
 use crate::dsse::Envelope;
 use crate::error::Fault;
 use crate::hash;
 use crate::oci::{
     self, BUNDLE, CHART, DOCUMENT, Descriptor, EDITION, ENVELOPE, FORMAT, FORMAT_VERSION, INDEX, Index,
-    LAYOUT, MAX_DOCUMENTS, MAX_JSON, Manifest, NAME, PACKAGE, REF_NAME, ROLES, SPDX, VERSION,
+    LAYOUT, MAX_DOCUMENTS, MAX_JSON, Manifest, NAME, PACKAGE, REF_NAME, ROLES, SPDX, UPSTREAM, VERSION,
 };
 use crate::render::{self, Rendered};
 use crate::sbom::Subject;
@@ -120,6 +121,7 @@ impl Reader<'_> {
             charts: Vec::new(),
             documents: Vec::new(),
             sboms: Vec::new(),
+            upstreams: Vec::new(),
         };
         self.read_ahead(&index.manifests)?;
         self.read_ahead(&self.below(&index.manifests))?;
@@ -130,6 +132,7 @@ impl Reader<'_> {
                 Some(CHART) => contents.charts.push(self.chart(descriptor)?),
                 Some(DOCUMENT) => contents.documents.push(self.document(descriptor)?),
                 Some(SPDX) => contents.sboms.push(self.sbom(descriptor)?),
+                Some(UPSTREAM) => contents.upstreams.push(self.upstream(descriptor)?),
                 Some(other) => return Err(fault(format!("`{other}` is not a known type of artifact"))),
             }
         }
@@ -250,6 +253,21 @@ impl Reader<'_> {
             return Err(Fault::document(&owner, "it does not have exactly one layer"));
         };
         Ok(SbomEntry { subject, blob: content.into() })
+    }
+
+    fn upstream(&self, descriptor: &Descriptor) -> Result<UpstreamEntry, Fault> {
+        let fault = |reason: String| Fault::document(&"an upstream", reason);
+        let name = descriptor.annotation(NAME).map_err(fault)?.to_owned();
+        let owner = Owner::Upstream { name: name.clone() };
+        let bytes = self.fetch(descriptor, &owner)?;
+        let mut blobs = Vec::new();
+        if is_index(&descriptor.media_type) {
+            let IgnoredAny = parse_json(&owner, &bytes)?;
+        } else {
+            let manifest: Manifest = parse_json(&owner, &bytes)?;
+            blobs.extend(std::iter::once(&manifest.config).chain(&manifest.layers).map(Blob::from));
+        }
+        Ok(UpstreamEntry { name, manifest: descriptor.into(), blobs })
     }
 
     fn signature(&self, root: &Descriptor, descriptor: &Descriptor) -> Result<Signature, Fault> {

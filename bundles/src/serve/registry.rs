@@ -2,7 +2,8 @@
 //!
 //! 1. From the root, which the bundle's signatures are about, every index and manifest is read, each held to its digest.
 //! 2. The signature is not reached from there: what is left over is looked through for it.
-//! 3. A manifest with a subject is a referrer of that: the signature of the root, a bill of materials of an image or a package.
+//! 3. What others say of an image stands under the tags of its own; where the image's own index is there, the image's name stands for it.
+//! 4. A manifest with a subject is a referrer of that: the signature of the root, a bill of materials of an image or a package.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
@@ -10,8 +11,11 @@ use std::io::Read as _;
 use qiji_blueprint::Digest;
 use serde::Deserialize;
 
+use crate::contents::is_index;
 use crate::error::VerifyError;
-use crate::oci::{Annotations, DOCKER_MANIFEST, Descriptor, INDEX, MANIFEST, MAX_JSON, REF_NAME};
+use crate::oci::{
+    Annotations, DOCKER_MANIFEST, Descriptor, INDEX, MANIFEST, MAX_JSON, NAME, REF_NAME, UPSTREAM,
+};
 use crate::read::Verified;
 
 /// The tags of a repository; one without a digest stands for different images of several hosts.
@@ -49,6 +53,27 @@ struct Reached {
     digests: BTreeSet<Digest>,
     /// Images by their full names.
     images: Vec<(String, Digest)>,
+    /// Images' own indexes, by the images' full names.
+    indexes: BTreeMap<String, Digest>,
+}
+
+impl Reached {
+    /// Takes note of an entry of the root that has a name to pull by.
+    fn name(&mut self, entry: &Descriptor) {
+        let annotation = |key: &str| entry.annotations.get(key).cloned();
+        let is_upstream = entry.artifact_type.as_deref() == Some(UPSTREAM);
+        let Some(name) = annotation(if is_upstream { NAME } else { REF_NAME }) else { return };
+        if is_upstream && is_index(&entry.media_type) {
+            self.indexes.insert(name, entry.digest);
+        } else {
+            self.images.push((name, entry.digest));
+        }
+    }
+
+    /// What each name stands for.
+    fn names(&self) -> impl Iterator<Item = (&str, Digest)> {
+        self.images.iter().map(|(name, digest)| (name.as_str(), *self.indexes.get(name).unwrap_or(digest)))
+    }
 }
 
 impl Registry {
@@ -63,7 +88,7 @@ impl Registry {
         };
         let reached = registry.walk()?;
         registry.read_rest(&reached.digests)?;
-        registry.name(&reached.images);
+        registry.name(&reached);
         Ok(registry)
     }
 
@@ -107,8 +132,9 @@ impl Registry {
                 let contents = document.config.iter().chain(&document.layers);
                 reached.digests.extend(contents.map(|content| content.digest));
                 for entry in &document.manifests {
-                    let name = entry.annotations.get(REF_NAME).filter(|_| digest == self.bundle.root());
-                    reached.images.extend(name.map(|name| (name.clone(), entry.digest)));
+                    if digest == self.bundle.root() {
+                        reached.name(entry);
+                    }
                     if is_manifest(&entry.media_type) && !reached.digests.contains(&entry.digest) {
                         below.insert(entry.digest, entry.media_type.clone());
                     }
@@ -158,14 +184,14 @@ impl Registry {
 
     /// Gives names to images, of the form `host/path:tag`, and to the bundle itself. Those with hosts are listed only where a path alone says too
     /// little.
-    fn name(&mut self, images: &[(String, Digest)]) {
+    fn name(&mut self, reached: &Reached) {
         let mut paths = BTreeMap::new();
-        for (name, digest) in images {
+        for (name, digest) in reached.names() {
             let Some((repository, tag)) = name.rsplit_once(':') else { continue };
             let Some((host, path)) = repository.split_once('/') else { continue };
             let long = with_host(host, path);
-            self.tag(path, tag, *digest);
-            self.tag(&long, tag, *digest);
+            self.tag(path, tag, digest);
+            self.tag(&long, tag, digest);
             paths.insert(long, path);
         }
         let own = self.names.entry(format!("bundles/{}", self.bundle.name())).or_default();
@@ -196,5 +222,5 @@ fn tag_of(version: &str) -> String {
 }
 
 fn is_manifest(media_type: &str) -> bool {
-    [INDEX, MANIFEST, DOCKER_MANIFEST].contains(&media_type)
+    is_index(media_type) || [MANIFEST, DOCKER_MANIFEST].contains(&media_type)
 }

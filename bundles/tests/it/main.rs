@@ -16,4 +16,5 @@ mod sboms;
 mod serve;
 mod signing;
 mod tools;
+mod upstreams;
 mod volumes;

@@ -7,6 +7,7 @@ mod artifacts;
 mod base;
 mod charts;
 mod cluster;
+mod endorsements;
 mod failure;
 mod folders;
 mod held;

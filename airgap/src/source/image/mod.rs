@@ -13,13 +13,14 @@ mod docker;
 pub(crate) mod files;
 pub(crate) mod platform;
 mod registry;
+mod upstream;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use qiji_blueprint::Digest;
-use qiji_blueprint::lock::{self, Pinned};
+use qiji_blueprint::lock::{self, Pinned, Upstream};
 use qiji_blueprint::site::Arch;
 
 use super::{Found, Job, Source, Trust};
@@ -57,8 +58,21 @@ pub(super) trait Shelf: Send + Sync {
     /// Puts a blob into the store, compared with its pin.
     async fn blob(&self, job: &Job<'_>, pin: &Pinned) -> Result<(), SourceError>;
 
+    /// What is said of a manifest or an index; nothing where the place cannot tell.
+    async fn said_of(&self, _job: &Job<'_>, _subject: &Digest) -> Result<Option<Vec<Said>>, SourceError> {
+        Ok(None)
+    }
+
     /// The source, named for good.
     fn pinned(&self, manifest: &Digest) -> lock::Source;
+}
+
+/// A manifest that is about another one.
+pub(super) struct Said {
+    /// The tag that it has, or is given.
+    pub(super) tag: String,
+    /// The manifest.
+    pub(super) bytes: Vec<u8>,
 }
 
 /// An image on a shelf.
@@ -127,5 +141,19 @@ impl<S: Shelf> Source for ImageSource<S> {
         }
         job.context.store.put(&bytes)?;
         Ok(())
+    }
+
+    async fn upstreams(
+        &self,
+        job: &Job<'_>,
+        image: &str,
+        manifests: &[Digest],
+    ) -> Result<Vec<Upstream>, SourceError> {
+        upstream::gather(&self.0, job, image, manifests).await
+    }
+
+    async fn fetch_upstream(&self, job: &Job<'_>, pin: &Pinned) -> Result<(), SourceError> {
+        let bytes = self.0.manifest(job, &pin.digest).await?;
+        upstream::put(&self.0, job, &bytes).await.map(drop)
     }
 }

@@ -5,7 +5,7 @@ use oci_spec::distribution::Reference;
 use qiji_blueprint::Digest;
 use qiji_blueprint::lock::{self, Pinned};
 
-use super::Shelf;
+use super::{Said, Shelf};
 use crate::error::SourceError;
 use crate::registry::{Place, Repository};
 use crate::source::Job;
@@ -48,6 +48,11 @@ impl Shelf for RegistryShelf {
 
     async fn blob(&self, job: &Job<'_>, pin: &Pinned) -> Result<(), SourceError> {
         self.open(job).await?.blob(&job.context.store, pin, &job.meter).await
+    }
+
+    async fn said_of(&self, job: &Job<'_>, subject: &Digest) -> Result<Option<Vec<Said>>, SourceError> {
+        let said = self.open(job).await?.said_of(subject).await?;
+        Ok(Some(said.into_iter().map(|(tag, bytes)| Said { tag, bytes }).collect()))
     }
 
     fn pinned(&self, manifest: &Digest) -> lock::Source {

@@ -59,6 +59,7 @@ pub(crate) fn page(inspection: &Inspection, inside: &Inside) -> Result<String, F
             images(inspection),
             packages(inspection),
             charts(inspection),
+            upstreams(inspection),
             artifacts(inside),
             parts(inside),
             licences(inside),
@@ -108,6 +109,18 @@ fn charts(inspection: &Inspection) -> Sheet {
         id: "charts",
         title: "Helm charts",
         columns: vec!["Name", "Version", "Size", "Digest"],
+        rows: rows.collect(),
+    }
+}
+
+fn upstreams(inspection: &Inspection) -> Sheet {
+    let rows = inspection.upstreams.iter().map(|upstream| {
+        vec![upstream.name.clone(), upstream.kind.clone(), size(upstream.bytes), upstream.digest.to_string()]
+    });
+    Sheet {
+        id: "upstreams",
+        title: "Of images, by others",
+        columns: vec!["Name", "Type", "Size", "Digest"],
         rows: rows.collect(),
     }
 }

@@ -134,6 +134,7 @@ fn inspection() -> Inspection {
             bytes: 5,
             layers: vec![],
         }],
+        upstreams: Vec::new(),
         charts: vec![ChartSummary {
             name: "app".to_owned(),
             version: "1.2.3".to_owned(),

@@ -15,12 +15,13 @@ use qiji_blueprint::lock::Lock;
 use qiji_blueprint::site::Site;
 use qiji_bundle::{
     Against, Blob, BlobSource, BundleSpec, Either, ImageEntry, Inventory, OldBundles, PackageEntry,
-    SigningKey,
+    SigningKey, UpstreamEntry,
 };
 
 use crate::artifacts::{self, ArtifactArgs};
 use crate::base;
 use crate::charts;
+use crate::endorsements;
 use crate::failure::{Classify, Failure, Kind};
 use crate::folders::StoreArgs;
 use crate::inputs::{self, LOCK_DOCUMENT, Meter, SITE_DOCUMENT, SITE_FILE_DOCUMENT};
@@ -129,6 +130,7 @@ pub(crate) fn build(order: &Order<'_>, keys: &[SigningKey]) -> Result<(), Failur
     drop(watch);
     outcome.map_err(|errors| artifacts::not_had(&errors))?;
     charts::take_values(fetcher.store(), order.folder(), &lock)?;
+    endorsements::hold(fetcher.store(), &lock, &endorsements::keys(site, order.folder())?)?;
     let assembled = assemble(fetcher.store(), &lock);
     let assembled =
         assembled.map_err(|errors| Failure::rendered(Kind::Failed, format!("error: {errors}")))?;
@@ -205,6 +207,11 @@ fn contents(site: &Site, assembled: Assembled, lock: &Lock) -> BundleSpec {
         roles: package.roles,
         blobs: package.blobs.into_iter().map(blob).collect(),
     });
+    let upstreams = assembled.upstreams.into_iter().map(|upstream| UpstreamEntry {
+        name: upstream.name,
+        manifest: blob(upstream.manifest),
+        blobs: upstream.blobs.into_iter().map(blob).collect(),
+    });
     BundleSpec {
         name: site.name.clone(),
         version: site.version.to_string(),
@@ -212,6 +219,7 @@ fn contents(site: &Site, assembled: Assembled, lock: &Lock) -> BundleSpec {
         images: images.collect(),
         packages: packages.collect(),
         charts: lock.charts.iter().map(charts::entry).collect(),
+        upstreams: upstreams.collect(),
         ..BundleSpec::default()
     }
 }

@@ -10,6 +10,7 @@ use qiji_blueprint::site::Site;
 
 use crate::artifacts::{self, ArtifactArgs};
 use crate::charts;
+use crate::endorsements;
 use crate::failure::{Classify, Failure, Kind};
 use crate::folders::StoreArgs;
 use crate::inputs;
@@ -52,6 +53,7 @@ pub(crate) fn lock(
     store: &Path,
     artifacts: &ArtifactArgs,
 ) -> Result<Lock, Failure> {
+    let keys = endorsements::keys(site, folder)?;
     let watch = artifacts::Watch::start();
     let fetcher: Fetcher = artifacts::fetcher(store, artifacts, &watch)?;
     let runtime = artifacts::runtime()?;
@@ -68,6 +70,7 @@ pub(crate) fn lock(
             eprintln!("warning: {} from {} was not checked: {why}", found.artifact.name, found.source);
         }
     }
+    endorsements::tell(&endorsements::hold(fetcher.store(), &resolved.lock, &keys)?);
     Ok(resolved.lock)
 }
 

@@ -19,11 +19,11 @@ const PAUSE: Duration = Duration::from_millis(200);
 const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
 
 /// A program in the background. It ends with its end.
-struct Daemon(Child);
+pub(crate) struct Daemon(pub(crate) Child);
 
 impl Daemon {
     /// Tells it to end, and holds when it does so well.
-    fn stop(mut self) -> Result<()> {
+    pub(crate) fn stop(mut self) -> Result<()> {
         Run::of(Command::new("kill").arg(self.0.id().to_string()))?.expect(0)?;
         let status = self.0.wait()?;
         ensure!(status.success(), "the server ended with {status}");
@@ -39,12 +39,37 @@ impl Drop for Daemon {
     }
 }
 
-/// A server over the quickstart's bundle, on a free port of this machine.
-struct Serving {
+/// `qiji serve` over a bundle, on a free port of this machine.
+pub(crate) struct Server {
     daemon: Daemon,
     /// What it says is not read any more, but it can say it.
     _output: BufReader<ChildStdout>,
-    address: String,
+    pub(crate) address: String,
+}
+
+impl Server {
+    /// Starts it, and has its certificate written to `ca`.
+    pub(crate) fn start(product: &Product, bundle: &Path, trust: &Path, ca: &Path) -> Result<Self> {
+        let mut serve = Command::new(product.qiji());
+        serve.arg("serve").arg(bundle).arg("--trust").arg(trust);
+        serve.args(["--listen", "127.0.0.1:0"]).arg("--ca-output").arg(ca);
+        let mut daemon = Daemon(serve.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
+        let mut output = BufReader::new(daemon.0.stdout.take().context("the server has no output")?);
+        let mut line = String::new();
+        output.read_line(&mut line)?;
+        let address = line.split(['/', ',']).find(|word| word.starts_with("127.0.0.1:"));
+        let address = address.with_context(|| format!("no address is in `{line}`"))?.to_owned();
+        Ok(Self { daemon, _output: output, address })
+    }
+
+    pub(crate) fn stop(self) -> Result<()> {
+        self.daemon.stop()
+    }
+}
+
+/// A server over the quickstart's bundle.
+struct Serving {
+    server: Server,
     folder: TempDir,
     bundle: Bundle,
     content: Value,
@@ -55,21 +80,11 @@ impl Serving {
         let product = Product::find()?;
         let bundle = Bundle::quickstart(&product)?;
         let folder = tempfile::tempdir()?;
-        let qiji = |verb: &str| {
-            let mut command = Command::new(product.qiji());
-            command.arg(verb).arg(&bundle.file).arg("--trust").arg(&bundle.trust);
-            command
-        };
-        let content = serde_json::from_str(&Run::of(qiji("inspect").arg("--json"))?.expect(0)?.stdout)?;
-        let mut serve = qiji("serve");
-        serve.args(["--listen", "127.0.0.1:0"]).arg("--ca-output").arg(folder.path().join("ca.crt"));
-        let mut daemon = Daemon(serve.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
-        let mut output = BufReader::new(daemon.0.stdout.take().context("the server has no output")?);
-        let mut line = String::new();
-        output.read_line(&mut line)?;
-        let address = line.split(['/', ',']).find(|word| word.starts_with("127.0.0.1:"));
-        let address = address.with_context(|| format!("no address is in `{line}`"))?.to_owned();
-        Ok(Self { daemon, _output: output, address, folder, bundle, content })
+        let mut inspect = Command::new(product.qiji());
+        inspect.arg("inspect").arg(&bundle.file).arg("--trust").arg(&bundle.trust).arg("--json");
+        let content = serde_json::from_str(&Run::of(&mut inspect)?.expect(0)?.stdout)?;
+        let server = Server::start(&product, &bundle.file, &bundle.trust, &folder.path().join("ca.crt"))?;
+        Ok(Self { server, folder, bundle, content })
     }
 
     /// The certificate that clients must trust. Its folder holds no other file that ends so.
@@ -83,7 +98,7 @@ impl Serving {
     }
 
     fn stop(self) -> Result<()> {
-        self.daemon.stop()
+        self.server.stop()
     }
 }
 
@@ -97,7 +112,7 @@ pub(crate) fn containerd() -> Result<()> {
     fs::create_dir_all(hosts.join(host))?;
     let toml = format!(
         "server = \"https://{host}\"\n[host.\"https://{}\"]\ncapabilities = [\"pull\", \"resolve\"]\nca = \"{}\"\n",
-        serving.address,
+        serving.server.address,
         serving.ca().display()
     );
     fs::write(hosts.join(host).join("hosts.toml"), toml)?;
@@ -208,7 +223,7 @@ pub(crate) fn skopeo() -> Result<()> {
         let name = image["name"].as_str().context("an image has no name")?;
         let mut copy = Command::new("skopeo");
         copy.args(["copy", "--all", "--preserve-digests", "--src-cert-dir"]).arg(serving.folder.path());
-        copy.arg(format!("docker://{}/{name}", serving.address));
+        copy.arg(format!("docker://{}/{name}", serving.server.address));
         copy.arg(format!("oci:{}:{number}", layout.display()));
         Run::of(&mut copy)?.expect(0)?;
         for layer in image["layers"].as_array().into_iter().flatten() {
@@ -231,9 +246,9 @@ pub(crate) fn oras() -> Result<()> {
         Run::of(&mut command)?.expect(0)
     };
     let text = |key: &str| serving.content[key].as_str().with_context(|| format!("the bundle has no {key}"));
-    let own = format!("{}/bundles/{}", serving.address, text("name")?);
+    let own = format!("{}/bundles/{}", serving.server.address, text("name")?);
     let whole = format!("{own}:{}", text("version")?);
-    oras(&["repo", "ls", &serving.address])?.says("bundles/")?;
+    oras(&["repo", "ls", &serving.server.address])?.says("bundles/")?;
     oras(&["discover", &whole])?.says(ENVELOPE)?;
     let root: Value = serde_json::from_str(&oras(&["manifest", "fetch", &whole])?.stdout)?;
     let entries = root["manifests"].as_array().context("the root lists nothing")?;
@@ -249,7 +264,7 @@ pub(crate) fn oras() -> Result<()> {
 }
 
 /// oras, built from its modules; Go's build cache makes the second time quick.
-fn build_oras() -> Result<PathBuf> {
+pub(crate) fn build_oras() -> Result<PathBuf> {
     let program = workspace().join("target/xtask/scenarios/oras");
     let mut build = Command::new("go");
     build.args(["build", "-mod=readonly", "-trimpath", "-o"]).arg(&program).arg("oras.land/oras/cmd/oras");
