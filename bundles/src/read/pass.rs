@@ -1,14 +1,23 @@
-//! The one pass over a whole bundle: one thread reads ahead, this one holds every header once more to its name and size and all padding to zero, and
+//! The one pass over a whole bundle: one thread reads ahead, another holds every header once more to its name and size and all padding to zero, and
 //! [lanes](super::lanes) hold every blob to its digest.
+//!
+//! 1. The file is read front to back. A blob is hashed by one lane, so a large one keeps the others idle once all buffers hold nothing but it.
+//! 2. Therefore, where the first blobs show that bytes come faster than a lane hashes them, as from memory or a fast disk, the rest is cut into as many
+//!    parts as there are lanes, each with a reader and a lane of its own. A slow medium is read in one direction to its end.
 //!
 //! Where several things are wrong, the one that comes first in the file is told, however many lanes there are.
 
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
+use std::time::Instant;
 
-use super::lanes::{self, Buffer, Damaged, Lanes};
+use qiji_blueprint::Digest;
+
+use super::lanes::{self, Buffer, Damaged, Lanes, Pace, Speed};
 use super::medium::Medium;
 use super::parse::Parsed;
 use super::scan::{Extent, Members};
@@ -16,6 +25,9 @@ use crate::Progress;
 use crate::error::Fault;
 use crate::hash::BUFFER;
 use crate::tar::{self, BLOCK};
+
+/// Bytes that show how fast the medium is.
+const PROBE: u64 = 4 << 20;
 
 /// Reads and checks every byte of all members. The end blocks and the two small members were checked when the bundle was opened.
 pub(crate) fn run(
@@ -34,23 +46,104 @@ fn run_in(
     parsed: &Parsed,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), Fault> {
-    let buffers = lanes::buffers(count);
+    let (done, total) = (AtomicU64::new(0), members.length);
+    let sweep = Sweep { medium, members, parsed, done: &done };
+    let mut report = |done| progress(Progress { done, total });
+    let blobs: Vec<_> = members.blobs.iter().map(|(digest, extent)| (*digest, *extent)).collect();
+    let first = blobs.partition_point(|(_, extent)| extent.start < PROBE);
+    let (first, rest) = if count > 1 { blobs.split_at(first) } else { (&[][..], &blobs[..]) };
+    let begin = first.last().map_or(0, |(_, extent)| extent.padded_end());
+    let probe = Part { blobs: first, start: 0, end: begin };
+    let pace = sweep.check(&probe, count, lanes::buffers(count), &mut report)?;
+    let parts = if pace.outruns_a_lane() { cut(rest, count) } else { vec![rest] };
+    let mut start = begin;
+    let mut ranges = Vec::new();
+    for (number, blobs) in parts.iter().enumerate() {
+        let is_last = number + 1 == parts.len();
+        let end = blobs.last().filter(|_| !is_last).map_or(total, |(_, extent)| extent.padded_end());
+        ranges.push(Part { blobs, start, end });
+        start = end;
+    }
+    let (each, buffers) = (count / ranges.len(), lanes::buffers(count) / ranges.len());
+    let Some((own, others)) = ranges.split_first() else { return Ok(()) };
     thread::scope(|scope| {
-        let (full, ready) = sync_channel(buffers);
-        let (pool, spare) = sync_channel(buffers);
-        (0..buffers).for_each(|_| drop(pool.try_send(Vec::new())));
-        let total = members.length;
-        scope.spawn(move || read_ahead(medium, total, &full, &spare));
-        let lanes = Lanes::start(scope, count);
-        let mut input = Input { ready, pool, buffer: None, position: 0, done: 0, total, progress };
-        let outcome = check(&mut input, &lanes, members);
-        // Buffers must be on their way back when the reading thread is waited for.
-        drop(input);
-        match lanes.finish() {
-            Some(damaged) => Err(fault(damaged, parsed)),
-            None => outcome,
+        let others: Vec<_> = others
+            .iter()
+            .map(|part| scope.spawn(move || sweep.check(part, each, buffers, &mut |_| ())))
+            .collect();
+        let mut outcome = sweep.check(own, each, buffers, &mut report);
+        for other in others {
+            let checked = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            outcome = outcome.and(checked);
         }
+        outcome.map(|_| report(total))
     })
+}
+
+/// Cuts blobs that lie one after another into some parts of about the same size.
+fn cut(blobs: &[(Digest, Extent)], count: usize) -> Vec<&[(Digest, Extent)]> {
+    let (Some((_, first)), Some((_, last))) = (blobs.first(), blobs.last()) else { return vec![blobs] };
+    let share = (last.end() - first.start) / count as u64;
+    let (mut rest, mut parts) = (blobs, Vec::new());
+    for number in 1..count as u64 {
+        let border = first.start + share * number;
+        let (part, after) = rest.split_at(rest.partition_point(|(_, extent)| extent.end() <= border));
+        if !part.is_empty() {
+            parts.push(part);
+        }
+        rest = after;
+    }
+    parts.push(rest);
+    parts
+}
+
+/// Blobs that lie one after another, and the bytes from the header of the first to the padding of the last; to the end of the file, where they are the
+/// last of all.
+struct Part<'a> {
+    blobs: &'a [(Digest, Extent)],
+    start: u64,
+    end: u64,
+}
+
+/// What all parts of a pass share.
+#[derive(Clone, Copy)]
+struct Sweep<'a> {
+    medium: &'a dyn Medium,
+    members: &'a Members,
+    parsed: &'a Parsed,
+    /// Bytes that were read, of all parts.
+    done: &'a AtomicU64,
+}
+
+impl Sweep<'_> {
+    /// Reads and checks a part. Gives how fast that went.
+    fn check(
+        self,
+        part: &Part<'_>,
+        count: usize,
+        buffers: usize,
+        report: &mut dyn FnMut(u64),
+    ) -> Result<Pace, Fault> {
+        thread::scope(|scope| {
+            let (full, ready) = sync_channel(buffers);
+            let (pool, spare) = sync_channel(buffers);
+            (0..buffers).for_each(|_| drop(pool.try_send(Vec::new())));
+            let (medium, start, end) = (self.medium, part.start, part.end);
+            let reader = scope.spawn(move || read_ahead(medium, start..end, &full, &spare));
+            let lanes = Lanes::start(scope, count);
+            let left = end - start;
+            let mut input = Input { ready, pool, buffer: None, position: 0, left, done: self.done, report };
+            let outcome = check(&mut input, &lanes, part, self.members);
+            // Buffers must be on their way back when the reading thread is waited for.
+            drop(input);
+            let (damaged, mut pace) = lanes.finish();
+            pace.reading = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            match damaged {
+                Some(damaged) => Err(fault(damaged, self.parsed)),
+                None => outcome.map(|()| pace),
+            }
+        })
+    }
 }
 
 fn fault(Damaged { digest, extent }: Damaged, parsed: &Parsed) -> Fault {
@@ -58,8 +151,8 @@ fn fault(Damaged { digest, extent }: Damaged, parsed: &Parsed) -> Fault {
     Fault::Blob { digest, owner, start: extent.start, end: extent.end() }
 }
 
-fn check(input: &mut Input<'_>, lanes: &Lanes<'_>, members: &Members) -> Result<(), Fault> {
-    for (digest, &extent) in &members.blobs {
+fn check(input: &mut Input<'_>, lanes: &Lanes<'_>, part: &Part<'_>, members: &Members) -> Result<(), Fault> {
+    for &(digest, extent) in part.blobs {
         if lanes.stopped() {
             return Ok(());
         }
@@ -67,8 +160,11 @@ fn check(input: &mut Input<'_>, lanes: &Lanes<'_>, members: &Members) -> Result<
         check_header(input, &name, extent)?;
         let lane = lanes.idlest();
         input.feed(extent.size, lanes, lane).map_err(Fault::Read)?;
-        lanes.end(lane, *digest, extent);
+        lanes.end(lane, digest, extent);
         check_padding(input, &name, extent)?;
+    }
+    if part.end < members.length {
+        return Ok(());
     }
     for (name, extent) in [("index.json", members.index), ("oci-layout", members.layout)] {
         check_header(input, name, extent)?;
@@ -100,20 +196,28 @@ fn check_padding(input: &mut Input<'_>, name: &str, extent: Extent) -> Result<()
 
 type Filled = io::Result<Vec<u8>>;
 
-/// Sends the file in order; ends early when nobody receives any more.
-fn read_ahead(medium: &dyn Medium, total: u64, full: &SyncSender<Filled>, spare: &Receiver<Vec<u8>>) {
-    let mut position = 0;
-    while position < total {
-        let Ok(mut buffer) = spare.recv() else { return };
-        let size = usize::try_from(total - position).unwrap_or(BUFFER).min(BUFFER);
+/// Sends a part of the file in order; ends early when nobody receives any more. Gives how fast bytes came.
+fn read_ahead(
+    medium: &dyn Medium,
+    part: Range<u64>,
+    full: &SyncSender<Filled>,
+    spare: &Receiver<Vec<u8>>,
+) -> Speed {
+    let (mut position, mut speed) = (part.start, Speed::default());
+    while position < part.end {
+        let Ok(mut buffer) = spare.recv() else { break };
+        let size = usize::try_from(part.end - position).unwrap_or(BUFFER).min(BUFFER);
         buffer.resize(size, 0);
+        let begun = Instant::now();
         let filled = medium.read_exact_at(&mut buffer, position).map(|()| buffer);
+        speed.add(size, begun.elapsed());
         position += size as u64;
         let failed = filled.is_err();
         if full.send(filled).is_err() || failed {
-            return;
+            break;
         }
     }
+    speed
 }
 
 /// The receiving end of [`read_ahead`].
@@ -122,9 +226,11 @@ struct Input<'p> {
     pool: SyncSender<Vec<u8>>,
     buffer: Option<Arc<Buffer>>,
     position: usize,
-    done: u64,
-    total: u64,
-    progress: &'p mut dyn FnMut(Progress),
+    /// Bytes that are still to come.
+    left: u64,
+    /// Bytes of all parts.
+    done: &'p AtomicU64,
+    report: &'p mut dyn FnMut(u64),
 }
 
 impl Input<'_> {
@@ -132,15 +238,16 @@ impl Input<'_> {
     fn buffer(&mut self) -> io::Result<(&Arc<Buffer>, usize)> {
         if self.buffer.as_ref().is_none_or(|buffer| self.position == buffer.bytes.len()) {
             let over = || io::Error::from(io::ErrorKind::UnexpectedEof);
-            if self.done >= self.total {
+            if self.left == 0 {
                 return Err(over());
             }
             self.buffer = None;
             let bytes = self.ready.recv().map_err(|_| over())??;
             self.position = 0;
-            self.done += bytes.len() as u64;
+            let count = bytes.len() as u64;
+            self.left -= count;
             self.buffer = Some(Arc::new(Buffer { bytes, pool: self.pool.clone() }));
-            (self.progress)(Progress { done: self.done, total: self.total });
+            (self.report)(self.done.fetch_add(count, Ordering::Relaxed) + count);
         }
         let position = self.position;
         self.buffer

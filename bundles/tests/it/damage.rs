@@ -5,8 +5,8 @@ use qiji_bundle::BundleSpec;
 
 use crate::fixture::{Bench, Store};
 
-/// Documents from none to several buffers long, each of other bytes.
-fn large() -> (BundleSpec, Store) {
+/// Documents from none to several buffers long, each of other bytes; so many that a fast medium is read in several places.
+pub(crate) fn large() -> (BundleSpec, Store) {
     let sizes = [0, 1, 511, 1 << 20, (1 << 20) + 1, 3 << 20, 70_000, 5 << 20, 2 << 20, 999];
     let documents =
         (b'a'..).zip(sizes).map(|(letter, size)| (char::from(letter).to_string(), vec![letter; size]));

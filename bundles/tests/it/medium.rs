@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use std::{fmt, io};
 
 use qiji_blueprint::site::Arch;
 use qiji_bundle::{BundleSpec, FileMedium, Medium, PackageEntry, Untrusted};
 
+use crate::damage::large;
 use crate::fixture::{Bench, LAYER, Store, layer};
 
 /// A file that keeps count of how it is read.
@@ -17,11 +19,19 @@ pub(crate) struct Counting<M> {
     position: Mutex<u64>,
     back: AtomicU64,
     bytes: AtomicU64,
+    /// Time that each read takes at least.
+    delay: Duration,
 }
 
 impl<M> Counting<M> {
     pub(crate) fn new(medium: M) -> Self {
-        Self { medium, position: Mutex::new(0), back: AtomicU64::new(0), bytes: AtomicU64::new(0) }
+        Self {
+            medium,
+            position: Mutex::new(0),
+            back: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            delay: Duration::ZERO,
+        }
     }
 
     /// How often a read started before the end of the one before it.
@@ -41,6 +51,7 @@ impl<M: Medium + fmt::Debug> Medium for Counting<M> {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::thread::sleep(self.delay);
         let count = self.medium.read_at(buffer, offset)?;
         let mut position = self.position.lock().unwrap();
         self.back.fetch_add(u64::from(offset < *position), Ordering::Relaxed);
@@ -99,4 +110,17 @@ fn verifying_steps_back_a_few_times_whatever_the_bundle_holds() {
     }
     // Where the signature lies among the blobs, by the digests of a new key each time, makes a difference of one or two.
     assert!(seen.iter().all(|&steps| steps <= 10), "{seen:?}");
+}
+
+#[test]
+fn a_slow_medium_is_read_in_one_direction_however_large_it_is() {
+    let bench = Bench::new();
+    let (spec, store) = large();
+    let (path, _) = bench.write("large.qiji", &spec, &store);
+    let mut counting = Counting::new(FileMedium::open(&path).unwrap());
+    counting.delay = Duration::from_millis(5);
+    let medium = Arc::new(counting);
+    let bundle = Untrusted::over(Arc::clone(&medium) as _, Path::new("a disc")).unwrap();
+    bundle.verify(&bench.trusted(), &mut |_| ()).unwrap();
+    assert!(medium.steps_back() <= 10, "{}", medium.steps_back());
 }
