@@ -284,7 +284,7 @@ pub struct ImageConfig {
 /// Something that is unpacked on hosts, under a folder of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Package {
-    /// Name: `kubernetes`, `containerd`. The names `agent` and `qiji` are the tools themselves: one raw file each.
+    /// Name: `kubernetes`, `containerd`. The name `agent` is that of the tool that is sent to hosts: one raw file.
     pub name: String,
     /// Version.
     pub version: String,

@@ -56,7 +56,9 @@ pub use inspect::{
     SignatureSummary, UpstreamSummary,
 };
 pub use key::{KeyError, KeyId, KeyKind, Passphrase, PublicKey, SigningKey};
-pub use read::{BlobRange, FileMedium, Medium, Sbom, Side, Untrusted, Verified, VerifyingReader, Whole};
+pub use read::{
+    BlobRange, FileMedium, Medium, Sbom, Side, Stamp, Untrusted, Verified, VerifyingReader, Whole,
+};
 pub use sign::sign;
 pub use trust::{
     Accepted, Policy, PolicyError, PolicyFile, PolicyKey, Release, SiteTrust, Standing, TrustError,

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 /// Bytes that can be read at any place, by several readers at once.
@@ -17,6 +17,11 @@ pub trait Medium: fmt::Debug + Send + Sync {
 
     /// Reads bytes from `offset` on: at least one, unless the end is reached or `buffer` is empty.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Something that changes whenever the bytes are written to; nothing where that cannot be told.
+    fn stamp(&self) -> Option<Stamp> {
+        None
+    }
 
     /// Fills `buffer` from `offset` on; an end on the way is an error.
     fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
@@ -33,6 +38,14 @@ pub trait Medium: fmt::Debug + Send + Sync {
         }
         Ok(())
     }
+}
+
+/// When a file was last written to, and its size then. The kernel sets the time of change; nobody can set it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    seconds: i64,
+    nanoseconds: i64,
+    size: u64,
 }
 
 /// A file, as long as it was when it was opened. It stays open: another file of the same name is not read.
@@ -58,5 +71,10 @@ impl Medium for FileMedium {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.file.read_at(buffer, offset)
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        let about = self.file.metadata().ok()?;
+        Some(Stamp { seconds: about.ctime(), nanoseconds: about.ctime_nsec(), size: about.len() })
     }
 }

@@ -21,7 +21,7 @@ use qiji_blueprint::Digest;
 use qiji_blueprint::site::Arch;
 
 pub use blob::{BlobRange, VerifyingReader};
-pub use medium::{FileMedium, Medium};
+pub use medium::{FileMedium, Medium, Stamp};
 pub use side::Side;
 
 use self::parse::Parsed;
@@ -74,6 +74,8 @@ struct Bundle {
     medium: Arc<dyn Medium>,
     /// The medium once more, where it is a set of volumes.
     volumes: Option<Arc<VolumeSet>>,
+    /// The medium's stamp before anything was read.
+    stamp: Option<Stamp>,
     members: Members,
     parsed: Parsed,
 }
@@ -93,13 +95,14 @@ impl Untrusted {
 
     /// Reads structure and documents from a medium; `path` is what messages call it.
     pub fn over(medium: Arc<dyn Medium>, path: &Path) -> Result<Self, VerifyError> {
+        let stamp = medium.stamp();
         let read = || {
             let members = scan::scan(&*medium)?;
             let parsed = parse::parse(&*medium, &members)?;
             Ok((members, parsed))
         };
         let (members, parsed) = read().map_err(VerifyError::at(path))?;
-        Ok(Self { bundle: Bundle { path: path.to_owned(), medium, volumes: None, members, parsed } })
+        Ok(Self { bundle: Bundle { path: path.to_owned(), medium, volumes: None, stamp, members, parsed } })
     }
 
     /// Reads structure and documents from a set of volumes; `path` is what messages call it.
@@ -304,6 +307,11 @@ impl Verified {
     /// Opens a blob; its bytes are hashed again while they are read.
     pub fn blob(&self, digest: &Digest) -> Result<VerifyingReader, VerifyError> {
         self.bundle.blob(digest)
+    }
+
+    /// Whether nothing has been written to the file since it was verified; `false` where that cannot be told.
+    pub fn is_unchanged(&self) -> bool {
+        self.bundle.stamp.is_some() && self.bundle.medium.stamp() == self.bundle.stamp
     }
 
     /// Opens a blob at an offset, for transfer in pieces. What it gives is not hashed again.

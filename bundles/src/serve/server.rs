@@ -29,6 +29,7 @@ use super::body::{Sending, Streams};
 use super::registry::Registry;
 use super::tls::Identity;
 use crate::error::VerifyError;
+use crate::read::{BlobRange, Verified};
 
 /// Connections at a time; others wait until one of them ends.
 const CONNECTIONS: usize = 256;
@@ -153,19 +154,44 @@ impl Server {
         Response::from_parts(parts, body)
     }
 
-    /// A blob that is sent whole is held to its digest on the way.
+    /// A blob that is sent whole is held to its digest on the way, if the bundle has been written to since every byte of it was.
     async fn send(&self, digest: &Digest, range: Range<u64>) -> Sending {
         let bundle = self.registry.bundle();
         let size = range.end - range.start;
-        if bundle.blob_size(digest) == Some(size)
-            && let Ok(whole) = bundle.blob(digest)
-        {
-            return self.streams.send(whole, size).await;
+        if bundle.blob_size(digest) == Some(size) {
+            if bundle.is_unchanged()
+                && let Ok(part) = bundle.open_blob_at(digest, 0)
+            {
+                let watched = Watched { part, digest: *digest, bundle: bundle.clone() };
+                return self.streams.send(watched, size).await;
+            }
+            if let Ok(whole) = bundle.blob(digest) {
+                return self.streams.send(whole, size).await;
+            }
         }
         match bundle.open_blob_at(digest, range.start) {
             Ok(part) => self.streams.send(part.take(size), size).await,
             Err(_) => Sending::broken(size),
         }
+    }
+}
+
+/// Reads a blob of a bundle to which nothing had been written when it began. If that is no longer so at its end, the blob is read once more and held to
+/// its digest before the end is told.
+struct Watched {
+    part: BlobRange,
+    digest: Digest,
+    bundle: Verified,
+}
+
+impl io::Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.part.read(buffer)?;
+        if count == 0 && !buffer.is_empty() && !self.bundle.is_unchanged() {
+            let mut again = self.bundle.blob(&self.digest).map_err(io::Error::other)?;
+            io::copy(&mut again, &mut io::sink())?;
+        }
+        Ok(count)
     }
 }
 

@@ -132,7 +132,7 @@ fn start_all(content: &Value, bundle: &Path, arch: &str, emulator: &str, root: &
         for entry in entries.filter(|entry| entry["arch"] == arch) {
             for layer in entry["layers"].as_array().into_iter().flatten() {
                 let digest = text(layer, "digest")?;
-                let raw = kind == "packages" && ["agent", "qiji"].contains(&text(entry, "name")?);
+                let raw = kind == "packages" && text(entry, "name")? == "agent";
                 if raw {
                     files.insert(digest.to_owned(), text(entry, "name")?.to_owned());
                 } else {
