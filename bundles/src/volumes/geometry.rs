@@ -71,7 +71,7 @@ impl Shape {
 
     /// Rows of a frame of a volume.
     pub(crate) fn frame_rows(&self, number: u16, frame: u64) -> u64 {
-        self.rows_of(number).saturating_sub(frame * FRAME).min(FRAME)
+        self.rows_of(number).saturating_sub(frame.saturating_mul(FRAME)).min(FRAME)
     }
 
     /// Volume and row of a byte of the bundle.

@@ -20,6 +20,8 @@ mod borrowed_name;
 mod broken_rules;
 #[path = "changed-while-read/attack.rs"]
 mod changed_while_read;
+#[path = "damaged-delta/attack.rs"]
+mod damaged_delta;
 #[path = "deep-json/attack.rs"]
 mod deep_json;
 #[path = "device-nodes/attack.rs"]
@@ -36,6 +38,8 @@ mod flipped_bit;
 mod flipped_bit_anywhere;
 #[path = "forged-policy/attack.rs"]
 mod forged_policy;
+#[path = "forged-volumes/attack.rs"]
+mod forged_volumes;
 #[path = "greedy-key/attack.rs"]
 mod greedy_key;
 #[path = "key-not-in-policy/attack.rs"]
@@ -77,7 +81,7 @@ mod truncation;
 
 #[test]
 fn every_attack_has_a_folder_a_page_and_a_test() {
-    assert!(folders::bundles().len() >= 32);
+    assert!(folders::bundles().len() >= 34);
 }
 
 #[test]

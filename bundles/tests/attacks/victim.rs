@@ -1,5 +1,6 @@
 //! Somebody who is given a bundle: trusts one key, keeps other files beside the bundle, and has one scratch folder.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -77,6 +78,25 @@ impl Victim {
         self.refuses(&join(members))
     }
 
+    /// Opens and verifies volumes, by the ends of their names.
+    pub(crate) fn verify_volumes(
+        &self,
+        volumes: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<Verified, VerifyError> {
+        let folder = tempfile::tempdir_in(self.world.path().join("scratch")).unwrap();
+        for (end, bytes) in volumes {
+            fs_err::write(folder.path().join(format!("given.qiji.{end}")), bytes).unwrap();
+        }
+        Untrusted::open(&folder.path().join("given.qiji"))?.verify(&self.vendor.trusted(), &mut |_| ())
+    }
+
+    /// The same as for bytes, for volumes.
+    pub(crate) fn refuses_volumes(&self, volumes: &BTreeMap<String, Vec<u8>>) -> Refusal {
+        let Err(error) = self.verify_volumes(volumes) else { panic!("the volumes were accepted") };
+        assert_eq!(self.look(), self.before, "files were touched");
+        Refusal(error)
+    }
+
     /// The same for what is read from a medium.
     pub(crate) fn refuses_medium(&self, medium: Arc<dyn Medium>) -> Refusal {
         let Err(error) = verify_medium(&self.vendor, medium) else { panic!("the bundle was accepted") };
@@ -98,6 +118,11 @@ impl Refusal {
         assert_eq!(self.0.class(), Class::Malformed, "{}", self.0);
         assert_eq!(self.0.class().exit_status(), 2);
         self.says(expected);
+    }
+
+    /// How bad it is.
+    pub(crate) fn class(&self) -> Class {
+        self.0.class()
     }
 
     /// What to do next.
@@ -134,6 +159,7 @@ pub(crate) fn names_something(message: &str) -> bool {
         "oci-layout",
         "blobs/sha256/",
         "member ",
+        "volume",
         "at byte ",
         "blob sha256:",
         "is not a qiji bundle",
