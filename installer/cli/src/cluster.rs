@@ -38,6 +38,9 @@ pub(crate) struct NodeStatus {
     pub(crate) version: String,
     /// Why it is not ready, in kubelet's words.
     pub(crate) message: String,
+    /// What it lacks, in kubelet's words: `DiskPressure`. It starts no pods meanwhile, and may end some.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) pressures: Vec<String>,
 }
 
 /// One question of a probe and its answer.
@@ -200,7 +203,15 @@ fn node_status(node: &Value) -> NodeStatus {
         ready: ready.is_some_and(|ready| ready["status"] == "True"),
         version: node["status"]["nodeInfo"]["kubeletVersion"].as_str().unwrap_or_default().to_owned(),
         message: ready.and_then(|ready| ready["message"].as_str()).unwrap_or_default().to_owned(),
+        pressures: pressures(node),
     }
+}
+
+/// The conditions of a node that are true and should not be.
+fn pressures(node: &Value) -> Vec<String> {
+    let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+    let bad = conditions.filter(|condition| condition["type"] != "Ready" && condition["status"] == "True");
+    bad.filter_map(|condition| condition["type"].as_str().map(str::to_owned)).collect()
 }
 
 /// Why a pod is in trouble, where it is.
@@ -246,6 +257,17 @@ fn manifest(image: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_node_lacks_is_told() {
+        let condition = |kind: &str, status: &str| json!({ "type": kind, "status": status });
+        let node = json!({ "status": { "conditions": [
+            condition("MemoryPressure", "False"), condition("DiskPressure", "True"), condition("Ready", "True"),
+        ] } });
+        let status = node_status(&node);
+        assert!(status.ready);
+        assert_eq!(status.pressures, ["DiskPressure"]);
+    }
 
     #[test]
     fn a_pod_in_trouble_is_told_with_its_reason() {

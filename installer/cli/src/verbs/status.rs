@@ -115,6 +115,9 @@ fn show(on_site: &OnSite, status: &Status) {
             Some(found) => format!("NotReady: {}", found.message),
             None => "not in the cluster".to_owned(),
         };
+        let pressures = found.map_or(&[][..], |found| &found.pressures).join(", ");
+        let state =
+            if pressures.is_empty() { state } else { format!("{state}, {pressures}: it starts no pods") };
         let role = if node.role == Role::ControlPlane { "control plane" } else { "worker" };
         println!("{:<16} {:<16} {role:<14} {host:<10} {state}", node.name, node.address.to_string());
     }

@@ -23,6 +23,8 @@ const ROOM_CONTROL_PLANE: u64 = 2048 * MIB;
 const ROOM_WORKER: u64 = 1024 * MIB;
 /// Files that an installation makes, with room for pods.
 const INODES: u64 = 20_000;
+/// Percent of its disk that kubelet wants free for images, unless told otherwise (`imagefs.available`).
+const KUBELET_ROOM: u64 = 15;
 /// Clock offsets in milliseconds.
 const CLOCK_WARNING: i64 = 2_000;
 const CLOCK_BLOCKER: i64 = 30_000;
@@ -227,10 +229,17 @@ impl Case<'_> {
         for (device, (paths, bytes)) in devices {
             let Some(fs) = self.facts.filesystems.iter().find(|fs| fs.device == device) else { continue };
             let (free, inodes_free, inodes_total) = (fs.free, fs.inodes_free, fs.inodes_total);
+            let left = 100 * free.saturating_sub(bytes) / fs.total.max(1);
+            let is_kubelets = paths.contains(&"/var/lib");
             let paths = paths.join(" and ");
             if free < bytes {
                 let message = format!("{paths}: {} MiB free, {} MiB needed", free / MIB, bytes / MIB);
                 self.block("disk-full", message, "free some room or mount a larger disk there");
+            } else if is_kubelets && left < KUBELET_ROOM {
+                let message = format!(
+                    "{paths}: {left} % of the disk will be left free, and below {KUBELET_ROOM} % kubelet starts no pods and removes images"
+                );
+                self.warn("little-room", message, "free some room or mount a larger disk there");
             }
             if inodes_total > 0 && inodes_free < INODES {
                 let message = format!("{paths}: {inodes_free} inodes free, {INODES} needed");

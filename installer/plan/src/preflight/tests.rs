@@ -88,18 +88,18 @@ fn findings_of_all_hosts_come_together() {
 #[test]
 fn room_is_summed_where_folders_share_a_disk() {
     let free = |bytes: u64, shared: bool| {
-        codes(&findings(&testing::site(0), |_, facts| {
+        let found = findings(&testing::site(0), |_, facts| {
             for fs in &mut facts.filesystems {
-                fs.free = bytes;
+                (fs.free, fs.total) = (bytes, bytes);
                 fs.device = u64::from(!shared && fs.path == "/opt");
             }
-        }))
-        .len()
+        });
+        codes(&found).iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     // 2722 MiB below /var/lib and 430 MiB below /opt.
-    assert_eq!(free(2800 << 20, false), 0, "each has a disk of its own");
-    assert_eq!(free(2800 << 20, true), 1, "both on one");
-    assert_eq!(free(4 << 30, true), 0);
+    assert_eq!(free(2800 << 20, false), ["little-room"], "each has a disk of its own");
+    assert_eq!(free(2800 << 20, true), ["disk-full"], "both on one");
+    assert_eq!(free(4 << 30, true), [""; 0], "kubelet has its 15 % as well");
 }
 
 #[test]
