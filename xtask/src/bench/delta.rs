@@ -43,9 +43,8 @@ pub(crate) fn delta(made: &Made, logs: &Path, peaks: &mut Peaks) -> Result<Vec<R
     let image = extension(folder.path())?;
     let text = fs::read_to_string(&made.site)?;
     let line = text.replacen("10.244.0.0/16", "10.245.0.0/16", 1);
-    let platform =
-        "platform {\n    image \"extension.example/tool:1\" { archive \"tool.tar\" }\n  }\n\n  cluster";
-    let more = text.replacen("cluster", platform, 1);
+    let platform = "  platform {\n    image \"extension.example/tool:1\" { archive \"tool.tar\" }\n  }\n";
+    let more = text.replacen("  cluster ", &format!("{platform}\n  cluster "), 1);
     let line = variant(made, folder.path(), "line", &line)?;
     let more = variant(made, folder.path(), "extension", &more)?;
     let extension_aim = "≤ the extension and 1 %";
