@@ -35,6 +35,13 @@ cgroupDriver: cgroupfs
 cgroupRoot: /
 # Swap is the machine's business.
 failSwapOn: false
+# So is its disk: how full others keep it says nothing of this host. Only its very end counts.
+evictionHard:
+  memory.available: 100Mi
+  nodefs.available: 256Mi
+  nodefs.inodesFree: 1%
+  imagefs.available: 256Mi
+  imagefs.inodesFree: 1%
 featureGates:
   # Go on where oom_score_adj or a kernel parameter may not be written.
   KubeletInUserNamespace: true
