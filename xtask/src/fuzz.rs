@@ -2,13 +2,17 @@
 //!
 //! 1. One program with all targets is built from `fuzz/libfuzzer`, which is a workspace of its own, and seeds are written by `fuzz/`. The pinned
 //!    compiler is told to allow the sanitizer, which it otherwise keeps for its nightly builds; nothing else is built that way.
-//! 2. Each target runs for its time, one after another, on one core. What it found new of ways through the code is kept for the next run.
+//! 2. Each target runs for its time on a core of its own, as many at once as there are cores. What it found new of ways through the code is kept for the next run.
 //! 3. An input that ends a target badly, takes more than a minute or more than 2 GiB is a finding: it is kept, and the chore fails at its end.
 
+use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use fs_err as fs;
 
@@ -74,21 +78,43 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("there is no target {unknown}; there are {}", all.join(", "));
     }
     let chosen = all.iter().filter(|name| options.only.is_empty() || options.only.contains(name));
-    let mut table = vec![
-        "| target | seconds | executions | edges | peak memory | findings |\n|---|---|---|---|---|---|"
-            .to_owned(),
-    ];
-    let mut found = false;
-    for name in chosen {
-        let outcome = fuzz(name, options.seconds)?;
-        found |= outcome.found;
-        let row = outcome.row(name, options.seconds);
-        println!("{row}");
-        table.push(row);
+    let outcomes = fuzz_all(chosen, options.seconds)?;
+    println!(
+        "\n| target | seconds | executions | edges | peak memory | findings |\n|---|---|---|---|---|---|"
+    );
+    for (name, outcome) in &outcomes {
+        println!("{}", outcome.row(name, options.seconds));
     }
-    println!("\n{}", table.join("\n"));
+    let found = outcomes.values().any(|outcome| outcome.found);
     ensure!(!found, "inputs that end a target badly lie in {}", folder("findings").display());
     Ok(())
+}
+
+/// Runs targets, as many at once as there are cores, and tells each as it ends.
+fn fuzz_all<'a>(
+    names: impl Iterator<Item = &'a String> + Send,
+    seconds: u32,
+) -> Result<BTreeMap<&'a str, Outcome>> {
+    let queue = Mutex::new(names);
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || -> Result<BTreeMap<&'a str, Outcome>> {
+        let mut done = BTreeMap::new();
+        while let Some(name) = next() {
+            let outcome = fuzz(name, seconds)?;
+            println!("{}", outcome.row(name, seconds));
+            done.insert(name.as_str(), outcome);
+        }
+        Ok(done)
+    };
+    thread::scope(|scope| {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        let mut all = BTreeMap::new();
+        for worker in workers {
+            all.extend(worker.join().map_err(|_| anyhow!("what runs a target panicked"))??);
+        }
+        Ok(all)
+    })
 }
 
 fn folder(name: &str) -> PathBuf {
