@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +16,7 @@ use qiji_blueprint::site::{Arch, Role};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
+use support::layout::Layout;
 use support::registry::{Content, MANIFEST, bytes, descriptor};
 use support::{Bench, Reply, Server, artifact, wanted};
 
@@ -70,6 +72,63 @@ impl Pair {
     }
 }
 
+/// What a manifest with one layer says.
+struct Note {
+    kind: &'static str,
+    layer: Vec<u8>,
+    annotations: Value,
+    subject: Option<Digest>,
+}
+
+impl Note {
+    fn new(kind: &'static str, layer: &[u8], subject: Option<Digest>) -> Self {
+        Self { kind, layer: layer.to_owned(), annotations: json!({}), subject }
+    }
+
+    /// cosign's own form: a payload, and a signature of it as its annotation.
+    fn signature(pair: &Pair, subject: &Digest) -> Self {
+        let payload = bytes(&json!({ "critical": {
+            "identity": { "docker-reference": "" },
+            "image": { "docker-manifest-digest": subject.to_string() },
+            "type": "cosign container image signature",
+        }, "optional": null }));
+        let annotations = json!({ "dev.cosignproject.cosign/signature": pair.sign(&payload) });
+        Self { annotations, ..Self::new(SIMPLE, &payload, None) }
+    }
+
+    /// A sigstore bundle with a statement.
+    fn statement(pair: &Pair, subject: Digest, predicate: &str) -> Self {
+        let statement = bytes(&json!({
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{ "digest": { "sha256": subject.hex() } }],
+            "predicateType": predicate,
+            "predicate": {},
+        }));
+        let kind = "application/vnd.in-toto+json";
+        let mut message = format!("DSSEv1 {} {kind} {} ", kind.len(), statement.len()).into_bytes();
+        message.extend(&statement);
+        let bundle = bytes(&json!({ "mediaType": BUNDLE, "dsseEnvelope": {
+            "payload": STANDARD.encode(&statement), "payloadType": kind, "signatures": [{ "sig": pair.sign(&message) }],
+        } }));
+        Self::new(BUNDLE, &bundle, Some(subject))
+    }
+
+    fn manifest(&self) -> Vec<u8> {
+        let mut layer = descriptor(self.kind, &self.layer);
+        layer["annotations"] = self.annotations.clone();
+        let mut manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": descriptor("application/vnd.oci.empty.v1+json", b"{}"),
+            "layers": [layer],
+        });
+        if let Some(subject) = self.subject {
+            manifest["subject"] = json!({ "mediaType": MANIFEST, "digest": subject.to_string(), "size": 1 });
+        }
+        bytes(&manifest)
+    }
+}
+
 /// A registry with an image of two architectures, and what is said of it.
 struct Shop {
     content: Content,
@@ -86,57 +145,22 @@ impl Shop {
     }
 
     /// Adds a manifest with one layer.
-    fn add(
-        &mut self,
-        kind: &str,
-        layer: &[u8],
-        layer_notes: &Value,
-        subject: Option<&Digest>,
-        tag: &[&str],
-    ) -> Digest {
-        let mut one = descriptor(kind, layer);
-        one["annotations"] = layer_notes.clone();
-        let mut manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": descriptor("application/vnd.oci.empty.v1+json", b"{}"),
-            "layers": [one],
-        });
-        if let Some(subject) = subject {
-            manifest["subject"] = json!({ "mediaType": MANIFEST, "digest": subject.to_string(), "size": 1 });
+    fn add(&mut self, said: &Note, tag: &[&str]) -> Digest {
+        for blob in [b"{}".as_slice(), &said.layer] {
+            self.content.blob(APP, blob);
         }
-        self.content.blob(APP, b"{}");
-        self.content.blob(APP, layer);
-        self.content.manifest(APP, &bytes(&manifest), tag)
+        self.content.manifest(APP, &said.manifest(), tag)
     }
 
-    /// As `cosign sign` did before its third version: a payload and a signature, under a tag.
+    /// As `cosign sign` did before its third version: under a tag.
     fn sign(&mut self, pair: &Pair, subject: Digest) -> Digest {
-        let payload = bytes(&json!({ "critical": {
-            "identity": { "docker-reference": "" },
-            "image": { "docker-manifest-digest": subject.to_string() },
-            "type": "cosign container image signature",
-        }, "optional": null }));
-        let notes = json!({ "dev.cosignproject.cosign/signature": pair.sign(&payload) });
         let tag = format!("sha256-{}.sig", subject.hex());
-        self.add(SIMPLE, &payload, &notes, None, &[&tag])
+        self.add(&Note::signature(pair, &subject), &[&tag])
     }
 
-    /// As it does now: a sigstore bundle with a statement, which refers to what it is about.
+    /// As it does now: by reference to what it is about.
     fn state(&mut self, pair: &Pair, subject: Digest, predicate: &str) -> Digest {
-        let statement = bytes(&json!({
-            "_type": "https://in-toto.io/Statement/v1",
-            "subject": [{ "digest": { "sha256": subject.hex() } }],
-            "predicateType": predicate,
-            "predicate": {},
-        }));
-        let kind = "application/vnd.in-toto+json";
-        let mut message = format!("DSSEv1 {} {kind} {} ", kind.len(), statement.len()).into_bytes();
-        message.extend(&statement);
-        let bundle = bytes(&json!({ "mediaType": BUNDLE, "dsseEnvelope": {
-            "payload": STANDARD.encode(&statement), "payloadType": kind, "signatures": [{ "sig": pair.sign(&message) }],
-        } }));
-        self.add(BUNDLE, &bundle, &json!({}), Some(&subject), &[])
+        self.add(&Note::statement(pair, subject, predicate), &[])
     }
 
     /// Lists what refers to a digest: by the interface for that, or under the tag of a registry without it.
@@ -162,12 +186,16 @@ impl Shop {
     }
 }
 
-/// Locks the image for both architectures.
+/// Locks the image in a registry for both architectures.
 async fn lock(bench: &Bench, server: &Server) -> Lock {
-    let reference = format!("127.0.0.1:{}/{APP}:v1", server.port);
-    let artifacts = [Arch::Amd64, Arch::Arm64].map(|arch| {
-        let sources = vec![Source::Oci { reference: reference.clone() }];
-        qiji_blueprint::lock::Artifact { arch, ..artifact("r.example/team/app:v1", (), sources) }
+    lock_from(bench, &Source::Oci { reference: format!("127.0.0.1:{}/{APP}:v1", server.port) }).await
+}
+
+/// Locks the image for both architectures.
+async fn lock_from(bench: &Bench, source: &Source) -> Lock {
+    let artifacts = [Arch::Amd64, Arch::Arm64].map(|arch| qiji_blueprint::lock::Artifact {
+        arch,
+        ..artifact("r.example/team/app:v1", (), vec![source.clone()])
     });
     let images = [Arch::Amd64, Arch::Arm64].map(|arch| Image {
         name: "r.example/team/app:v1".to_owned(),
@@ -196,7 +224,7 @@ async fn signatures_of_both_forms_are_kept_fetched_again_and_checked() {
     let by_tag = shop.sign(&old, index);
     let stated = shop.state(&new, index, SIGNED);
     let built = shop.state(&new, shop.manifests[1], BUILT);
-    let of_built = shop.add("text/plain", b"of the attestation", &json!({}), Some(&built), &[]);
+    let of_built = shop.add(&Note::new("text/plain", b"of the attestation", Some(built)), &[]);
     shop.refer(index, &[stated], true);
     shop.refer(shop.manifests[1], &[built], false);
     shop.refer(built, &[of_built], true);
@@ -263,12 +291,8 @@ async fn what_is_signed_must_be_what_is_locked() {
     let other = shop.content.image("team/other", "s390x", &[]);
     let unsigned = shop.content.image("team/other", "riscv64", &[]);
     // A good signature of something else, under the tag of this image.
-    let payload = bytes(&json!({ "critical": {
-        "image": { "docker-manifest-digest": Digest::of(&other).to_string() },
-    } }));
-    let notes = json!({ "dev.cosignproject.cosign/signature": signer.sign(&payload) });
     let tag = format!("sha256-{}.sig", shop.index.hex());
-    shop.add(SIMPLE, &payload, &notes, None, &[&tag]);
+    shop.add(&Note::signature(&signer, &Digest::of(&other)), &[&tag]);
     // And a good one of the index.
     let real = shop.state(&signer, shop.index, SIGNED);
     shop.refer(shop.index, &[real], true);
@@ -289,8 +313,8 @@ async fn what_is_signed_must_be_what_is_locked() {
 async fn attestations_inside_an_index_are_kept() {
     let mut shop = Shop::new();
     let amd64 = shop.manifests[1];
-    let attested = shop.add("application/vnd.in-toto+json", b"built by", &json!({}), None, &[]);
-    let of_another = shop.add("application/vnd.in-toto+json", b"of another", &json!({}), None, &[]);
+    let attested = shop.add(&Note::new("application/vnd.in-toto+json", b"built by", None), &[]);
+    let of_another = shop.add(&Note::new("application/vnd.in-toto+json", b"of another", None), &[]);
     let mut index: Value =
         serde_json::from_slice(&shop.content.paths[&format!("/v2/{APP}/manifests/v1")]).unwrap();
     for (digest, about) in [(attested, amd64), (of_another, Digest::of(b"not here"))] {
@@ -311,11 +335,81 @@ async fn attestations_inside_an_index_are_kept() {
     assert_eq!(names(&lock), [expected, "r.example/team/app:v1".to_owned()]);
 }
 
+/// A layout in which the image's index and its manifest for amd64 are signed, each note listed as `entry` makes it.
+fn layout(root: &Path, notes: &[Note], list: impl Fn(usize, &mut Value)) -> Digest {
+    let mut layout = Layout::new(root);
+    let manifests = layout.index("v1", &["arm64", "amd64"]);
+    // As oras does it: every manifest is listed.
+    layout.list(descriptor(MANIFEST, &manifests[1]));
+    for (number, note) in notes.iter().enumerate() {
+        let manifest = note.manifest();
+        for blob in [b"{}".as_slice(), &note.layer, &manifest] {
+            layout.blob(blob);
+        }
+        let mut entry = descriptor(MANIFEST, &manifest);
+        list(number, &mut entry);
+        layout.list(entry);
+    }
+    index_of(root)
+}
+
+/// Digest of a layout's first entry.
+fn index_of(root: &Path) -> Digest {
+    let list: Value = serde_json::from_slice(&fs_err::read(root.join("index.json")).unwrap()).unwrap();
+    list["manifests"][0]["digest"].as_str().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_layout_has_its_signatures_by_reference_by_tag_and_as_cosign_saves_them() {
+    let (signer, folder) = (Pair::p256(), tempfile::tempdir().unwrap());
+    let plain = layout(&folder.path().join("plain"), &[], |_, _| {});
+    layout(&folder.path().join("refer"), &[Note::statement(&signer, plain, SIGNED)], |_, _| {});
+    let tag = format!("sha256-{}.sig", plain.hex());
+    let tagged = |_: usize, entry: &mut Value| {
+        entry["annotations"] = json!({ "org.opencontainers.image.ref.name": tag });
+    };
+    layout(&folder.path().join("tagged"), &[Note::signature(&signer, &plain)], tagged);
+    let saved = |number: usize, entry: &mut Value| {
+        let kind = ["dev.cosignproject.cosign/sigs", "dev.cosignproject.cosign/atts"][number];
+        entry["annotations"] = json!({ "kind": kind });
+    };
+    let notes =
+        [Note::signature(&signer, &plain), Note { subject: None, ..Note::statement(&signer, plain, BUILT) }];
+    layout(&folder.path().join("saved"), &notes, saved);
+
+    for (path, kept, vouched) in [("plain", 1, 0), ("refer", 2, 1), ("tagged", 2, 1), ("saved", 3, 2)] {
+        let settings = || Settings { folders: vec![folder.path().to_owned()], ..Settings::default() };
+        let bench = Bench::new(settings());
+        let lock = lock_from(&bench, &Source::Archive { path: path.to_owned(), image: None }).await;
+        assert_eq!(lock.upstreams.len(), kept, "{path}");
+        let again = Bench::new(settings());
+        again.fetcher.fetch(&lock).await.unwrap();
+        assert_eq!(assemble(&again.store, &lock).unwrap().upstreams.len(), kept, "{path}");
+        let found = endorse(&again.store, &lock, &keys(vec![signer.public("a.pub")]));
+        assert_eq!(found.map_or(0, |found| found.len()), vouched, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_index_that_was_put_together_is_not_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("apart");
+    let mut layout = Layout::new(&root);
+    for arch in ["amd64", "arm64"] {
+        let mut entry = descriptor(MANIFEST, &layout.image(arch));
+        entry["platform"] = json!({ "os": "linux", "architecture": arch });
+        layout.list(entry);
+    }
+    let bench = Bench::new(Settings { folders: vec![folder.path().to_owned()], ..Settings::default() });
+    let lock = lock_from(&bench, &Source::Archive { path: "apart".to_owned(), image: None }).await;
+    assert_eq!((lock.artifacts.len(), lock.upstreams.len()), (2, 0));
+}
+
 #[tokio::test]
 async fn pages_are_followed_and_other_hosts_are_not() {
     let mut shop = Shop::new();
-    let (index, one) = (shop.index, shop.add("text/plain", b"one", &json!({}), Some(&Digest::of(b"x")), &[]));
-    let two = shop.add("text/plain", b"two", &json!({}), Some(&Digest::of(b"x")), &[]);
+    let (index, one) = (shop.index, shop.add(&Note::new("text/plain", b"one", Some(Digest::of(b"x"))), &[]));
+    let two = shop.add(&Note::new("text/plain", b"two", Some(Digest::of(b"x"))), &[]);
     let list = |digest: &Digest| {
         bytes(&json!({ "manifests": [{ "mediaType": MANIFEST, "digest": digest.to_string(), "size": 1 }] }))
     };

@@ -22,7 +22,7 @@ const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application
     application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// Endings of the tags under which cosign keeps what it says of a digest.
-const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
+pub(crate) const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
 /// Most pages of a list of referrers.
 const PAGES: usize = 64;
 

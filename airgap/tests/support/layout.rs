@@ -88,6 +88,11 @@ impl<'a> Layout<'a> {
     pub(crate) fn name(&mut self, kind: &str, body: &[u8], name: &str) {
         let mut entry = descriptor(kind, body);
         entry["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
+        self.list(entry);
+    }
+
+    /// Adds an entry to the layout's list.
+    pub(crate) fn list(&mut self, entry: Value) {
         self.entries.push(entry);
         let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": self.entries });
         fs_err::write(self.root.join("index.json"), index.to_string()).unwrap();

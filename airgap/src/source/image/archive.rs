@@ -1,7 +1,8 @@
 //! An image in a local file or folder: an OCI image layout, as a folder or as an archive of one, or an archive of `docker save`.
 //!
 //! What it is shows from what is in it: a layout has `oci-layout`, Docker's older archive has `manifest.json` alone. A layout's blobs are taken as they
-//! are. Docker's archive has no manifest and no compressed layers; both are made, in the same way on every machine (`docker.rs`).
+//! are, and what lies beside its images says something of them (`aside.rs`). Docker's archive has no manifest and no compressed layers; both are made, in
+//! the same way on every machine (`docker.rs`).
 
 use std::fmt;
 use std::io;
@@ -13,9 +14,10 @@ use oci_spec::image::{Descriptor, ImageIndex};
 use qiji_blueprint::Digest;
 use qiji_blueprint::lock::{self, Pinned};
 
+use super::aside::Aside;
 use super::files::Files;
 use super::platform::pin;
-use super::{Shelf, docker};
+use super::{Said, Shelf, docker};
 use crate::error::SourceError;
 use crate::source::{Job, folder};
 use crate::store::Store;
@@ -58,10 +60,17 @@ impl Archive {
 
     /// The manifest or index that a name stands for in a layout.
     fn top(&self, name: Option<&str>) -> Result<Vec<u8>, SourceError> {
-        let text = self.files.document("index.json").map_err(|error| self.unusable(&error))?;
-        let index: ImageIndex = serde_json::from_slice(&text)
-            .map_err(|error| self.unusable(&format!("its index.json: {error}")))?;
-        let found: Vec<_> = index.manifests().iter().filter(|entry| is_named(entry, name)).cloned().collect();
+        let index = self.index()?;
+        let mut found = Vec::new();
+        for entry in index.manifests().iter().filter(|entry| is_named(entry, name)) {
+            if self.aside(entry)?.is_none() {
+                found.push(entry.clone());
+            }
+        }
+        // Tools that list every manifest name only the image that was meant.
+        if found.iter().any(is_called) {
+            found.retain(is_called);
+        }
         match found.as_slice() {
             [one] => self.document(&pin(one).map_err(|reason| self.unusable(&reason))?.digest),
             [] => {
@@ -74,6 +83,45 @@ impl Archive {
             }
             _ => Err(self.unusable(&format!("it has several images, so say which: {}", names(&index)))),
         }
+    }
+
+    /// A layout's list of what is in it.
+    fn index(&self) -> Result<ImageIndex, SourceError> {
+        let text = self.files.document("index.json").map_err(|error| self.unusable(&error))?;
+        serde_json::from_slice(&text).map_err(|error| self.unusable(&format!("its index.json: {error}")))
+    }
+
+    /// An entry of that list as something that is said, where it is no image of its own.
+    fn aside(&self, entry: &Descriptor) -> Result<Option<Aside>, SourceError> {
+        let (aside, pin) = (Aside::of_entry(entry, names_of(entry)), pin(entry));
+        match pin {
+            Ok(pin) if aside.is_none() && self.has_blob(&pin.digest) => {
+                Ok(Aside::of_manifest(&self.document(&pin.digest)?))
+            }
+            _ => Ok(aside),
+        }
+    }
+
+    /// What is said in a layout of a manifest or an index; in Docker's archive there is no place for it.
+    fn said_of(&self, name: Option<&str>, subject: &Digest) -> Result<Option<Vec<Said>>, SourceError> {
+        if !self.is_layout() {
+            return Ok(None);
+        }
+        let image = Digest::of(&self.top(name)?);
+        let mut said = Vec::new();
+        for entry in self.index()?.manifests() {
+            let Some(aside) = self.aside(entry)?.filter(|aside| aside.is_about(subject, &image)) else {
+                continue;
+            };
+            let pin = pin(entry).map_err(|reason| self.unusable(&reason))?;
+            said.push(Said { tag: aside.tag(subject), bytes: self.document(&pin.digest)? });
+        }
+        Ok(Some(said))
+    }
+
+    /// Whether a layout has a blob.
+    fn has_blob(&self, digest: &Digest) -> bool {
+        self.files.has(&blob_name(digest))
     }
 
     /// A manifest or configuration of a layout, compared with its digest.
@@ -116,6 +164,11 @@ fn is_named(entry: &Descriptor, name: Option<&str>) -> bool {
     let Some(name) = name else { return true };
     let tag = name.rsplit_once(':').map_or(name, |(_, tag)| tag);
     names_of(entry).any(|known| known == name || known == tag)
+}
+
+/// Whether it has a name at all.
+fn is_called(entry: &Descriptor) -> bool {
+    names_of(entry).next().is_some()
 }
 
 fn names_of(entry: &Descriptor) -> impl Iterator<Item = &str> {
@@ -201,6 +254,16 @@ impl Shelf for ArchiveShelf {
             if archive.store.holds(&pin)? { Ok(()) } else { Err(archive.unusable("a layer is gone")) }
         })
         .await
+    }
+
+    async fn said_of(&self, job: &Job<'_>, subject: &Digest) -> Result<Option<Vec<Said>>, SourceError> {
+        let subject = *subject;
+        self.with(job, move |archive, name| archive.said_of(name, &subject)).await
+    }
+
+    async fn has(&self, job: &Job<'_>, manifest: &Digest) -> Result<bool, SourceError> {
+        let digest = *manifest;
+        self.with(job, move |archive, _| Ok(archive.is_layout() && archive.has_blob(&digest))).await
     }
 
     fn pinned(&self, _manifest: &Digest) -> lock::Source {

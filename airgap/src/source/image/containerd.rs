@@ -2,6 +2,7 @@
 //!
 //! 1. `ctr images ls name==IMAGE` gives the digest that the name has there.
 //! 2. `ctr content get DIGEST` gives each manifest and blob, which is compared with its digest while it is written to our store.
+//! 3. What cosign put under a tag of its own is an image there like any other, if it was pulled.
 //!
 //! So nothing is known here of containerd's database or protocol, and nothing in its store is changed. Limits: a containerd that throws layers away once they
 //! are unpacked (`discard_unpacked_layers`) does not have them, and of an image of several architectures it has those that were pulled.
@@ -15,8 +16,9 @@ use qiji_blueprint::lock::{self, Pinned};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 
-use super::{DOCUMENT_LIMIT, Shelf};
+use super::{DOCUMENT_LIMIT, Said, Shelf};
 use crate::error::{SourceError, StoreError};
+use crate::registry::COSIGN;
 use crate::source::Job;
 use crate::store::CHUNK;
 
@@ -107,6 +109,13 @@ fn digest_of(table: &str, image: &str) -> Option<Digest> {
     rows.into_iter().find(|row| row.first() == Some(&image)).and_then(|row| row.get(2)?.parse().ok())
 }
 
+/// The name of another tag in an image's repository.
+fn beside(image: &str, tag: &str) -> String {
+    let slash = image.rfind('/').map_or(0, |at| at + 1);
+    let end = image[slash..].find([':', '@']).map_or(image.len(), |at| slash + at);
+    format!("{}:{tag}", &image[..end])
+}
+
 #[async_trait]
 impl Shelf for ContainerdShelf {
     fn label(&self) -> String {
@@ -156,6 +165,28 @@ impl Shelf for ContainerdShelf {
         self.compare(&pin.digest, found.digest)
     }
 
+    async fn said_of(&self, job: &Job<'_>, subject: &Digest) -> Result<Option<Vec<Said>>, SourceError> {
+        let tags = COSIGN.map(|ending| format!("sha256-{}.{ending}", subject.hex()));
+        let names = tags.each_ref().map(|tag| beside(&self.image, tag));
+        let filters = names.each_ref().map(|name| format!("name=={name}"));
+        let arguments: Vec<_> =
+            ["images", "ls"].into_iter().chain(filters.iter().map(String::as_str)).collect();
+        let table = self.output(job, &arguments).await?;
+        let mut said = Vec::new();
+        for (tag, name) in tags.into_iter().zip(&names) {
+            if let Some(digest) = digest_of(&String::from_utf8_lossy(&table), name) {
+                said.push(Said { tag, bytes: self.manifest(job, &digest).await? });
+            }
+        }
+        Ok(Some(said))
+    }
+
+    async fn has(&self, job: &Job<'_>, manifest: &Digest) -> Result<bool, SourceError> {
+        let list = self.output(job, &["content", "ls", "--quiet"]).await?;
+        let digest = manifest.to_string();
+        Ok(String::from_utf8_lossy(&list).lines().any(|line| line.trim() == digest))
+    }
+
     fn pinned(&self, _manifest: &Digest) -> lock::Source {
         lock::Source::Containerd { image: self.image.clone(), namespace: self.namespace.clone() }
     }
@@ -164,6 +195,14 @@ impl Shelf for ContainerdShelf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_tag_is_in_the_same_repository() {
+        for image in ["r.example:5000/x", "r.example:5000/x:1", "r.example:5000/x@sha256:00"] {
+            assert_eq!(beside(image, "sig"), "r.example:5000/x:sig");
+        }
+        assert_eq!(beside("x:1", "sig"), "x:sig");
+    }
 
     #[test]
     fn the_digest_is_read_from_the_table() {

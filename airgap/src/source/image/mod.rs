@@ -8,6 +8,7 @@
 //! All bytes stay as they are: a manifest of Docker's schema 2 and layers in gzip too.
 
 mod archive;
+mod aside;
 mod containerd;
 mod docker;
 pub(crate) mod files;
@@ -59,8 +60,11 @@ pub(super) trait Shelf: Send + Sync {
     async fn blob(&self, job: &Job<'_>, pin: &Pinned) -> Result<(), SourceError>;
 
     /// What is said of a manifest or an index; nothing where the place cannot tell.
-    async fn said_of(&self, _job: &Job<'_>, _subject: &Digest) -> Result<Option<Vec<Said>>, SourceError> {
-        Ok(None)
+    async fn said_of(&self, job: &Job<'_>, subject: &Digest) -> Result<Option<Vec<Said>>, SourceError>;
+
+    /// Whether it has a manifest or an index that something there names. A registry has what its indexes name, or is at fault.
+    async fn has(&self, _job: &Job<'_>, _manifest: &Digest) -> Result<bool, SourceError> {
+        Ok(true)
     }
 
     /// The source, named for good.

@@ -32,8 +32,9 @@ pub(super) async fn gather<S: Shelf>(
     let mut gathering = Gathering { shelf, job, image, found: BTreeMap::new(), seen: BTreeSet::new() };
     let top = shelf.top(job).await?;
     let mut subjects: VecDeque<Digest> = manifests.iter().copied().collect();
+    // An archive may have given an index that it does not have, but that was put together from what it has.
     let index = match Top::read(&top) {
-        Ok(Top::Index(index)) => Some(index),
+        Ok(Top::Index(index)) if shelf.has(job, &Digest::of(&top)).await? => Some(index),
         _ => None,
     };
     if index.is_some() {
@@ -113,6 +114,9 @@ impl<S: Shelf> Gathering<'_, S> {
             let Some(about) = about.filter(|about| manifests.contains(about)) else { continue };
             let pin =
                 pin(entry).map_err(|reason| SourceError::Malformed { what: self.shelf.label(), reason })?;
+            if !self.shelf.has(self.job, &pin.digest).await? {
+                continue;
+            }
             let bytes = self.shelf.manifest(self.job, &pin.digest).await?;
             said.push(Said { tag: format!("sha256-{}.{}", about.hex(), pin.digest.short()), bytes });
         }
