@@ -23,7 +23,7 @@ const PLACES: usize = 3;
 pub struct Settled {
     /// All images that are brought along: the site's own first, as they are written, then those of charts by name.
     pub images: Vec<BroughtImage>,
-    /// Texts with digests that pods use as names, with the charts that have them: on the site an image is known by its tag.
+    /// Texts with digests that pods use as names, with the charts that have them: what is locked must have that digest.
     pub by_digest: Vec<(String, String)>,
 }
 

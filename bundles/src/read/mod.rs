@@ -29,7 +29,7 @@ use self::scan::Members;
 use crate::BlobSource;
 use crate::Progress;
 use crate::contents::{
-    Blob, ChartEntry, Contents, DocumentEntry, ImageEntry, Owner, PackageEntry, SbomEntry,
+    Blob, ChartEntry, Contents, DocumentEntry, ImageEntry, Owner, PackageEntry, SbomEntry, UpstreamEntry,
 };
 use crate::dsse::Envelope;
 use crate::error::{Fault, VerifyError};
@@ -269,6 +269,11 @@ impl Verified {
     /// Images, by name and architecture; all, or those of one architecture.
     pub fn images(&self, arch: Option<Arch>) -> impl Iterator<Item = &ImageEntry> {
         self.contents().images.iter().filter(move |image| arch.is_none_or(|arch| image.arch == arch))
+    }
+
+    /// What others say of images, and the indexes that images are from, by name.
+    pub fn upstreams(&self) -> impl Iterator<Item = &UpstreamEntry> {
+        self.contents().upstreams.iter()
     }
 
     /// Host packages of an architecture, by name.

@@ -68,7 +68,10 @@ impl Blobs {
             }],
         });
         let manifest = self.add(serde_json::to_vec(&manifest).unwrap());
-        ImportedImage { name: name.to_owned(), manifest, blobs: vec![config, layer] }
+        let repository = name.rsplit_once(':').unwrap().0;
+        let digests = [manifest.digest, Digest::of(b"the index that it is from")];
+        let by_digest = digests.map(|digest| format!("{repository}@{digest}")).to_vec();
+        ImportedImage { name: name.to_owned(), by_digest, manifest, blobs: vec![config, layer] }
     }
 }
 

@@ -3,6 +3,7 @@
 //! 1. Files of values are read from the folder of the site file, and pinned.
 //! 2. Charts are got into the store, and rendered as they will be on the site.
 //! 3. The images that they name are held to what the site says of them; those that remain are wanted like all others.
+//! 4. What they name by a digest must be what was locked, or hosts would not know it by that.
 //!
 //! Building renders nothing: the lock has all images. It holds values to the lock, and puts them into the bundle.
 
@@ -10,7 +11,7 @@ use std::path::Path;
 
 use fs_err as fs;
 use qiji_airgap::{Fetcher, Helm, HelmError, Release, Store};
-use qiji_blueprint::brought::images::ChartObject;
+use qiji_blueprint::brought::images::{ChartObject, ImageName};
 use qiji_blueprint::brought::{BroughtChart, settle};
 use qiji_blueprint::lock::{Chart, Lock, Pinned, Wanted};
 use qiji_blueprint::site::Site;
@@ -21,24 +22,47 @@ use tokio::runtime::Runtime;
 use crate::artifacts;
 use crate::failure::{Classify, Failure, Kind};
 
+/// What a bundle of a site with charts is made of.
+pub(crate) struct Charted {
+    /// All of it, the images of charts included.
+    pub(crate) wanted: Wanted,
+    /// Images that charts name by digest, each with the chart.
+    by_digest: Vec<(String, String)>,
+}
+
+impl Charted {
+    /// Warns of images that a chart names by a digest that nothing in the lock has.
+    pub(crate) fn tell_unknown(&self, lock: &Lock) {
+        for (release, image) in self.by_digest.iter().filter(|(_, image)| !has(lock, image)) {
+            eprintln!(
+                "warning: chart {release} names {image} by a digest that the image which was locked does not have: hosts of the site would not find it, so take \
+                 the digest away by the chart's values, or bring the image from where it has it"
+            );
+        }
+    }
+}
+
+/// Whether what is locked has the digest by which an image is named, as its manifest or as its index.
+fn has(lock: &Lock, image: &str) -> bool {
+    let Some(digest) = ImageName::read(image).and_then(|name| name.digest) else { return true };
+    let artifacts = lock.artifacts.iter().map(|artifact| artifact.pin.digest);
+    artifacts.chain(lock.upstreams.iter().map(|upstream| upstream.pin.digest)).any(|known| known == digest)
+}
+
 /// What a bundle of the site is made of, its charts and their images included.
 pub(crate) fn wanted(
     runtime: &Runtime,
     fetcher: &Fetcher,
     site: &Site,
     folder: &Path,
-) -> Result<Wanted, Failure> {
+) -> Result<Charted, Failure> {
     let charts = runtime.block_on(pinned(fetcher, site, folder))?;
     let rendered = runtime.block_on(rendered(fetcher, site, &charts))?;
     let rendered: Vec<_> = site.charts.iter().zip(rendered).collect();
     let settled = settle(site, &rendered)
         .map_err(|faults| Failure::rendered(Kind::Input, format!("error: {faults}")))?;
-    for (release, image) in &settled.by_digest {
-        eprintln!(
-            "warning: chart {release} names {image} by its digest: a host of the site knows it by its tag only, so take the digest away by the chart's values"
-        );
-    }
-    Catalogue::builtin().wanted_with(site, &settled.images, charts).input()
+    let wanted = Catalogue::builtin().wanted_with(site, &settled.images, charts).input()?;
+    Ok(Charted { wanted, by_digest: settled.by_digest })
 }
 
 /// The charts with their archives and values, all of them in the store.

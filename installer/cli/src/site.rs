@@ -160,12 +160,17 @@ impl OnSite {
     /// What the bundle offers to hosts.
     pub(crate) fn inventory(&self) -> Inventory {
         let mut inventory = Inventory::default();
+        let index = |name: &str| {
+            let found = self.bundle.upstreams().find(|upstream| upstream.name == name);
+            found.map(|upstream| upstream.manifest.digest)
+        };
         for image in self.bundle.images(None) {
             let blobs = std::iter::once(&image.config).chain(&image.layers).map(blob_ref).collect();
             let host_image = HostImage {
                 name: image.name.clone(),
                 roles: image.roles.clone(),
                 manifest: blob_ref(&image.manifest),
+                index: index(&image.name),
                 blobs,
             };
             inventory.offers.entry(image.arch).or_default().images.push(host_image);

@@ -178,6 +178,8 @@ pub enum Action {
 pub struct ImportedImage {
     /// Full name with tag.
     pub name: String,
+    /// Its names by digest, `registry/repository@sha256:…`: of the manifest, and of the index that this is from. Pods may use each of them.
+    pub by_digest: Vec<String>,
     /// Its manifest (of the host's architecture).
     pub manifest: BlobRef,
     /// Its config and layers.

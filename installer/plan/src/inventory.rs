@@ -47,6 +47,8 @@ pub struct HostImage {
     pub roles: Vec<Role>,
     /// Its manifest.
     pub manifest: BlobRef,
+    /// Digest of the index that it is from, where the bundle has that.
+    pub index: Option<Digest>,
     /// Its config and layers.
     pub blobs: Vec<BlobRef>,
 }
@@ -95,7 +97,13 @@ impl HostImage {
 
     /// What an agent imports.
     pub fn imported(&self) -> ImportedImage {
-        ImportedImage { name: self.name.clone(), manifest: self.manifest, blobs: self.blobs.clone() }
+        let digests = std::iter::once(self.manifest.digest).chain(self.index);
+        ImportedImage {
+            name: self.name.clone(),
+            by_digest: digests.map(|digest| format!("{}@{digest}", self.split().0)).collect(),
+            manifest: self.manifest,
+            blobs: self.blobs.clone(),
+        }
     }
 
     fn split(&self) -> (&str, &str) {
@@ -113,13 +121,21 @@ mod tests {
     #[test]
     fn an_image_name_falls_into_its_parts() {
         let blob = BlobRef { digest: Digest::of(b""), size: 0 };
-        let image =
-            |name: &str| HostImage { name: name.into(), roles: vec![], manifest: blob, blobs: vec![] };
+        let image = |name: &str| HostImage {
+            name: name.into(),
+            roles: vec![],
+            manifest: blob,
+            index: Some(Digest::of(b"index")),
+            blobs: vec![],
+        };
         let etcd = image("registry.site:5000/base/etcd:3.7.3-0");
         assert_eq!(
             (etcd.registry(), etcd.short_name(), etcd.tag()),
             ("registry.site:5000/base", "etcd", "3.7.3-0")
         );
+        let names = [Digest::of(b""), Digest::of(b"index")];
+        let names = names.map(|digest| format!("registry.site:5000/base/etcd@{digest}"));
+        assert_eq!(etcd.imported().by_digest, names);
         let bare = image("registry.site:5000/etcd");
         assert_eq!((bare.registry(), bare.short_name(), bare.tag()), ("registry.site:5000", "etcd", ""));
     }

@@ -83,6 +83,7 @@ fn offer(arch: Arch) -> Offer {
         name: format!("qiji.local/{name}"),
         roles: roles.to_vec(),
         manifest: blob(&format!("{arch} manifest {name}"), 500),
+        index: None,
         blobs: vec![
             blob(&format!("{arch} config {name}"), 400),
             blob(&format!("{arch} layer {layer}"), mib << 20),

@@ -1,7 +1,8 @@
 //! Container images into containerd, through `ctr`.
 //!
 //! An OCI image layout (image-spec, image-layout.md) that holds exactly these images is streamed into
-//! `ctr images import`, which unpacks them. They are labelled as pinned, since no registry could give them back.
+//! `ctr images import`, which unpacks them. They are labelled as pinned, since no registry could give them back. Each goes by its tag and by its digests,
+//! as pods may name it: containerd's CRI looks for a name with a tag and a digest under the digest alone.
 //! A check asks containerd for its list, once for all images of the step.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,9 +73,15 @@ pub(super) fn check(task: Task<'_>, images: &[ImportedImage], ctr: &str, socket:
 }
 
 fn is_there(there: &Listed, image: &ImportedImage) -> bool {
-    there
-        .get(&image.name)
-        .is_some_and(|(digest, pinned)| *pinned && *digest == image.manifest.digest.to_string())
+    names(image).all(|name| {
+        let found = there.get(name);
+        found.is_some_and(|(digest, pinned)| *pinned && *digest == image.manifest.digest.to_string())
+    })
+}
+
+/// All names of an image.
+fn names(image: &ImportedImage) -> impl Iterator<Item = &str> {
+    std::iter::once(&image.name).chain(&image.by_digest).map(String::as_str)
 }
 
 pub(super) fn import(
@@ -157,21 +164,20 @@ fn add_bytes(tar: &mut tar::Builder<impl Write>, name: &str, bytes: &[u8]) -> io
     tar.append_data(&mut header(bytes.len() as u64), name, bytes)
 }
 
-/// The index of the layout: each manifest under its image's full name.
+/// The index of the layout: each manifest under each of its image's names.
 fn index(task: Task<'_>, images: &[ImportedImage]) -> io::Result<Vec<u8>> {
-    let manifests = images.iter().map(|image| {
+    let mut manifests = Vec::new();
+    for image in images {
         let media_type = media_type(task, image)?;
-        Ok(serde_json::json!({
-            "mediaType": media_type,
-            "digest": image.manifest.digest.to_string(),
-            "size": image.manifest.size,
-            "annotations": {
-                "io.containerd.image.name": image.name,
-                "org.opencontainers.image.ref.name": image.name,
-            },
-        }))
-    });
-    let manifests = manifests.collect::<io::Result<Vec<_>>>()?;
+        manifests.extend(names(image).map(|name| {
+            serde_json::json!({
+                "mediaType": media_type,
+                "digest": image.manifest.digest.to_string(),
+                "size": image.manifest.size,
+                "annotations": { "io.containerd.image.name": name, "org.opencontainers.image.ref.name": name },
+            })
+        }));
+    }
     let index = serde_json::json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.index.v1+json",

@@ -57,12 +57,13 @@ pub(crate) fn lock(
     let watch = artifacts::Watch::start();
     let fetcher: Fetcher = artifacts::fetcher(store, artifacts, &watch)?;
     let runtime = artifacts::runtime()?;
-    let wanted = if site.charts.is_empty() {
-        Catalogue::builtin().wanted(site).input()?
+    let resolved = if site.charts.is_empty() {
+        runtime.block_on(fetcher.resolve(&Catalogue::builtin().wanted(site).input()?))
     } else {
-        charts::wanted(&runtime, &fetcher, site, folder)?
+        let charted = charts::wanted(&runtime, &fetcher, site, folder)?;
+        let resolved = runtime.block_on(fetcher.resolve(&charted.wanted));
+        resolved.inspect(|resolved| charted.tell_unknown(&resolved.lock))
     };
-    let resolved = runtime.block_on(fetcher.resolve(&wanted));
     drop(watch);
     let resolved = resolved.map_err(|errors| not_found(&errors, site))?;
     for found in &resolved.provenance {
