@@ -35,13 +35,20 @@ impl Bundle {
         made.clone().map_err(anyhow::Error::msg).context("cannot make the quickstart bundle")
     }
 
-    /// The bundle of another site in `folder`, with the keys of the quickstart's. Artifacts that were fetched are reused.
+    /// The bundle of another site in `folder`, where archives that it names lie, with the keys of the quickstart's. Artifacts that were fetched are reused.
     pub fn of_site(product: &Product, folder: &Path, site: &str) -> Result<Self> {
         let (file, source) = (folder.join("site.qiji"), folder.join("site.kdl"));
         let bundle = Self { file, site: source, ..Self::quickstart(product)? };
         fs::write(&bundle.site, site)?;
         build(product, &bundle)?;
         Ok(bundle)
+    }
+
+    /// The text of the site with this in its platform.
+    pub fn site_with(&self, platform: &str) -> Result<String> {
+        let site = fs::read_to_string(&self.site)?;
+        let open = site.trim_end().strip_suffix('}').context("the site does not end with a brace")?;
+        Ok(format!("{open}  platform {{\n{platform}  }}\n}}\n"))
     }
 }
 
@@ -65,9 +72,10 @@ fn make(product: &Product) -> Result<Bundle> {
 }
 
 fn build(product: &Product, bundle: &Bundle) -> Result<()> {
-    run(qiji(product, bundle).arg("lock").arg(&bundle.site))?;
+    let folder = bundle.site.parent().context("the site file lies in no folder")?;
+    run(qiji(product, bundle).arg("lock").arg(&bundle.site).arg("--artifacts").arg(folder))?;
     let mut build = qiji(product, bundle);
-    build.arg("build").arg(&bundle.site).arg("--output").arg(&bundle.file);
+    build.arg("build").arg(&bundle.site).arg("--artifacts").arg(folder).arg("--output").arg(&bundle.file);
     run(build.arg("--key").arg(&bundle.key))
 }
 

@@ -98,11 +98,8 @@ impl Bench {
 
     /// The quickstart with the chart, and these words about its images.
     fn site(&self, images: &str) -> Result<()> {
-        let site = fs::read_to_string(&self.keys.site)?;
-        let open = site.trim_end().strip_suffix('}').context("the quickstart does not end with a brace")?;
         let platform = format!(
-            "  platform {{
-    chart \"web\" version=\"1.0.0\" {{
+            "    chart \"web\" version=\"1.0.0\" {{
       file \"web.tgz\"
       values \"values.yaml\"
       images {{
@@ -113,11 +110,9 @@ impl Bench {
       roles \"worker\"
       archive \"images.tar\" image=\"{PAUSE}\"
     }}
-  }}
-}}
 "
         );
-        Ok(fs::write(self.path("site.kdl"), format!("{open}{platform}"))?)
+        Ok(fs::write(self.path("site.kdl"), self.keys.site_with(&platform)?)?)
     }
 
     fn qiji(&self, arguments: &[&str]) -> Result<Run> {

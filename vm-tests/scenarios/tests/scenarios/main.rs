@@ -2,6 +2,7 @@
 
 mod access;
 mod architectures;
+mod brought;
 mod charts;
 mod install;
 mod killed;
@@ -30,9 +31,11 @@ fn main() {
         trial("a_password_is_asked_for_once_and_in_peace", access::asked),
         trial("a_caller_may_log_in_in_another_way_than_the_site_says", access::overridden),
         trial("containerd_pulls_from_a_served_bundle", served::containerd),
+        trial("containerd_gives_an_image_to_a_site", brought::from_containerd),
         trial("skopeo_pulls_from_a_served_bundle", served::skopeo),
         trial("oras_pulls_from_a_served_bundle", served::oras),
         trial("a_chart_brings_its_images_along", charts::story),
+        trial("pods_name_an_image_by_its_digests", brought::by_digest),
         trial("an_installation_killed_once_goes_on", killed::once),
         trial("spdx_tools_take_the_documents", materials::spdx_tools_take_them).with_ignored_flag(true),
         trial("an_image_keeps_what_others_signed", signed::story).with_ignored_flag(true),

@@ -68,15 +68,15 @@ impl Server {
 }
 
 /// A server over the quickstart's bundle.
-struct Serving {
+pub(crate) struct Serving {
     server: Server,
-    folder: TempDir,
-    bundle: Bundle,
-    content: Value,
+    pub(crate) folder: TempDir,
+    pub(crate) bundle: Bundle,
+    pub(crate) content: Value,
 }
 
 impl Serving {
-    fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         let product = Product::find()?;
         let bundle = Bundle::quickstart(&product)?;
         let folder = tempfile::tempdir()?;
@@ -97,7 +97,7 @@ impl Serving {
         self.content["images"][0]["name"].as_str().context("the bundle has no image")
     }
 
-    fn stop(self) -> Result<()> {
+    pub(crate) fn stop(self) -> Result<()> {
         self.server.stop()
     }
 }
@@ -134,13 +134,13 @@ pub(crate) fn containerd() -> Result<()> {
 }
 
 /// containerd from the bundle, in namespaces and a folder of its own.
-struct Containerd {
+pub(crate) struct Containerd {
     daemon: Daemon,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 impl Containerd {
-    fn start(serving: &Serving) -> Result<Self> {
+    pub(crate) fn start(serving: &Serving) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let at = |name: &str| folder.path().join(name);
         unpack(serving, "containerd", folder.path())?;
@@ -175,7 +175,7 @@ impl Containerd {
         Ok(())
     }
 
-    fn ctr(&self, arguments: &[&str]) -> Result<Run> {
+    pub(crate) fn ctr(&self, arguments: &[&str]) -> Result<Run> {
         let mut command = Command::new(self.folder.path().join("ctr"));
         command.arg("--address").arg(self.folder.path().join("socket")).args(arguments);
         Run::of(&mut command)?.expect(0)

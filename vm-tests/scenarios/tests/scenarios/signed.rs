@@ -36,9 +36,11 @@ pub(crate) fn story() -> Result<()> {
         &["attest", "--new-bundle-format=true", "--type=https://example.org/built", "--predicate=built.json"],
     )?;
 
-    bench.site(&["other"])?;
+    let registry = format!("oci \"{}/team/app:v1\"", bench.registry);
+    bench.site(&registry, &["other"])?;
     bench.qiji(&["lock", "site.kdl"])?.expect(4)?.says("for amd64 is not signed by other.pub")?;
-    bench.site(&["new", "old"])?;
+    bench.layouts_have_them()?;
+    bench.site(&registry, &["new", "old"])?;
     let said = |run: Run| -> Result<()> {
         run.says("signed by new.pub")?
             .says("signed by old.pub")?
@@ -125,21 +127,40 @@ impl Bench {
         self.cosign(&[arguments, &ALONE, &rest].concat()).map(drop)
     }
 
-    /// The quickstart with the image, which these people must have signed.
-    fn site(&self, signers: &[&str]) -> Result<()> {
-        let site = fs::read_to_string(&self.keys.site)?;
-        let open = site.trim_end().strip_suffix('}').context("the quickstart does not end with a brace")?;
+    /// The quickstart with the image, had from a source, which these people must have signed.
+    fn site(&self, source: &str, signers: &[&str]) -> Result<()> {
         let signers: Vec<_> = signers.iter().map(|who| format!("      signed-by \"{who}.pub\"\n")).collect();
         let signers = signers.concat();
-        let source = format!("      oci \"{}/team/app:v1\"\n", self.registry);
-        let platform = format!("  platform {{\n    image \"{NAME}\" {{\n{source}{signers}    }}\n  }}\n}}\n");
-        Ok(fs::write(self.path("site.kdl"), format!("{open}{platform}"))?)
+        let platform = format!("    image \"{NAME}\" {{\n      {source}\n{signers}    }}\n");
+        Ok(fs::write(self.path("site.kdl"), self.keys.site_with(&platform)?)?)
     }
 
     fn qiji(&self, arguments: &[&str]) -> Result<Run> {
         let mut command = Command::new(self.product.qiji());
         command.args(arguments).current_dir(self.folder.path());
         Run::of(command.env("QIJI_PASSPHRASE_FILE", &self.keys.passphrase))
+    }
+
+    /// Layouts that oras and cosign write of the image have its signatures too, each those of its own form.
+    fn layouts_have_them(&self) -> Result<()> {
+        let mut copy = Command::new(build_oras()?);
+        copy.args(["copy", "--recursive", "--from-plain-http", "--to-oci-layout"]);
+        copy.arg(format!("{}/team/app:v1", self.registry)).arg("copied:v1");
+        Run::of(copy.current_dir(self.folder.path()))?.expect(0)?;
+        self.cosign(&[
+            "save",
+            "--allow-http-registry",
+            "--dir=saved",
+            &format!("{}/team/app:v1", self.registry),
+        ])?;
+        for (layout, who) in [("copied", "new"), ("saved", "old")] {
+            self.site(&format!("archive \"{layout}\""), &[who])?;
+            let locked = self.qiji(&["lock", "site.kdl", "--artifacts", "."])?.expect(0)?;
+            locked.says(&format!("signed by {who}.pub"))?;
+            self.site(&format!("archive \"{layout}\""), &["other"])?;
+            self.qiji(&["lock", "site.kdl", "--artifacts", "."])?.expect(4)?;
+        }
+        Ok(())
     }
 
     /// cosign verifies the image where the bundle is served, with both keys and not with a third.
