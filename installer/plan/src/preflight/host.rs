@@ -237,7 +237,7 @@ impl Case<'_> {
                 self.block("disk-full", message, "free some room or mount a larger disk there");
             } else if is_kubelets && left < KUBELET_ROOM {
                 let message = format!(
-                    "{paths}: {left} % of the disk will be left free, and below {KUBELET_ROOM} % kubelet starts no pods and removes images"
+                    "{paths}: {left} % of the disk will be left free, and below {KUBELET_ROOM} % kubelet starts no pods and ends some"
                 );
                 self.warn("little-room", message, "free some room or mount a larger disk there");
             }
