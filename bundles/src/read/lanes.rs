@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::thread::{Scope, ScopedJoinHandle};
-use std::time::{Duration, Instant};
 
 use qiji_blueprint::Digest;
 
@@ -55,37 +54,6 @@ pub(super) struct Damaged {
     pub(super) extent: Extent,
 }
 
-/// Bytes, and the time that they took.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Speed {
-    bytes: u64,
-    time: Duration,
-}
-
-impl Speed {
-    pub(super) fn add(&mut self, bytes: usize, time: Duration) {
-        self.bytes += bytes as u64;
-        self.time += time;
-    }
-}
-
-/// How fast bytes came, and how fast they were hashed.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Pace {
-    pub(super) reading: Speed,
-    /// By all lanes together; the time is that of all.
-    hashing: Speed,
-}
-
-impl Pace {
-    /// Whether bytes came in less than three quarters of the time that one lane needs for them.
-    pub(super) fn outruns_a_lane(&self) -> bool {
-        let Self { reading, hashing } = self;
-        let (read, hashed) = (reading.time.as_nanos(), hashing.time.as_nanos());
-        hashing.bytes > 0 && 4 * read * u128::from(hashing.bytes) < 3 * hashed * u128::from(reading.bytes)
-    }
-}
-
 /// What a lane is told.
 enum Word {
     Bytes(Arc<Buffer>, Range<usize>),
@@ -95,7 +63,7 @@ enum Word {
 struct Lane<'s> {
     words: Sender<Word>,
     waiting: Arc<AtomicU64>,
-    thread: ScopedJoinHandle<'s, (Option<Damaged>, Speed)>,
+    thread: ScopedJoinHandle<'s, Option<Damaged>>,
 }
 
 /// The lanes.
@@ -136,43 +104,37 @@ impl<'s> Lanes<'s> {
         self.0.iter().any(|lane| lane.thread.is_finished())
     }
 
-    /// Waits for all, and gives the first blob in the file that is damaged, and how fast all were hashed.
-    pub(super) fn finish(self) -> (Option<Damaged>, Pace) {
+    /// Waits for all, and gives the first blob in the file that is damaged.
+    pub(super) fn finish(self) -> Option<Damaged> {
         let join = |lane: Lane<'_>| {
             drop(lane.words);
             match lane.thread.join() {
-                Ok(outcome) => outcome,
+                Ok(found) => found,
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         };
-        let (mut damaged, mut pace) = (Vec::new(), Pace::default());
-        for (found, speed) in self.0.into_iter().map(join) {
-            damaged.extend(found);
-            pace.hashing.bytes += speed.bytes;
-            pace.hashing.time += speed.time;
-        }
-        (damaged.into_iter().min_by_key(|damaged| damaged.extent.start), pace)
+        // Every lane is waited for.
+        let damaged: Vec<_> = self.0.into_iter().filter_map(join).collect();
+        damaged.into_iter().min_by_key(|damaged| damaged.extent.start)
     }
 }
 
 /// Hashes one blob after another until there is no more, or one is damaged.
-fn hash(words: &Receiver<Word>, waiting: &AtomicU64) -> (Option<Damaged>, Speed) {
-    let (mut hasher, mut speed) = (Hasher::new(), Speed::default());
+fn hash(words: &Receiver<Word>, waiting: &AtomicU64) -> Option<Damaged> {
+    let mut hasher = Hasher::new();
     while let Ok(word) = words.recv() {
         match word {
             Word::Bytes(buffer, range) => {
                 let bytes = &buffer.bytes[range];
-                let begun = Instant::now();
                 hasher.update(bytes);
-                speed.add(bytes.len(), begun.elapsed());
                 waiting.fetch_sub(bytes.len() as u64, Ordering::Relaxed);
             }
             Word::End(digest, extent) => {
                 if std::mem::replace(&mut hasher, Hasher::new()).finish() != digest {
-                    return (Some(Damaged { digest, extent }), speed);
+                    return Some(Damaged { digest, extent });
                 }
             }
         }
     }
-    (None, speed)
+    None
 }

@@ -5,6 +5,7 @@
 //!
 //! The file stays open: what was verified cannot be swapped for another file of the same name, and what is read later is hashed again.
 
+mod apart;
 mod blob;
 mod lanes;
 mod medium;
@@ -398,8 +399,9 @@ impl Bundle {
     }
 
     fn check_bytes(&self, progress: &mut dyn FnMut(Progress)) -> Result<(), Fault> {
-        let passed = pass::run(&*self.medium, &self.members, &self.parsed, progress);
-        passed.map_err(|fault| explain(self.volumes.as_deref(), fault, progress))
+        let (medium, members, parsed) = (&*self.medium, &self.members, &self.parsed);
+        let outcome = pass::run(pass::Pass { medium, members, parsed }, progress);
+        outcome.map_err(|fault| explain(self.volumes.as_deref(), fault, progress))
     }
 
     fn inspect(&self, trusted: Option<&TrustedKeys>) -> Inspection {

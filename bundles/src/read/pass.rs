@@ -1,180 +1,124 @@
-//! The one pass over a whole bundle: one thread reads ahead, another holds every header once more to its name and size and all padding to zero, and
-//! [lanes](super::lanes) hold every blob to its digest.
+//! The one pass over a whole bundle: every header is held once more to its name and size, all padding to zero, and every blob to its digest.
 //!
-//! 1. The file is read front to back. A blob is hashed by one lane, so a large one keeps the others idle once all buffers hold nothing but it.
-//! 2. Therefore, where the first blobs show that bytes come faster than a lane hashes them, as from memory or a fast disk, the rest is cut into as many
-//!    parts as there are lanes, each with a reader and a lane of its own. A slow medium is read in one direction to its end.
+//! 1. A few samples show how fast bytes come.
+//! 2. A slow medium is read front to back by one thread, which reads ahead; [lanes](super::lanes) hash what it reads.
+//! 3. Where bytes come faster than they are hashed, as from memory or a fast disk, several threads read and hash one blob each ([apart](super::apart)).
 //!
-//! Where several things are wrong, the one that comes first in the file is told, however many lanes there are.
+//! Where several things are wrong, the one that comes first in the file is told, however many threads there are.
 
+use std::hint::black_box;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use qiji_blueprint::Digest;
 
-use super::lanes::{self, Buffer, Damaged, Lanes, Pace, Speed};
+use super::apart;
+use super::lanes::{self, Buffer, Damaged, Lanes};
 use super::medium::Medium;
 use super::parse::Parsed;
 use super::scan::{Extent, Members};
 use crate::Progress;
 use crate::error::Fault;
-use crate::hash::BUFFER;
+use crate::hash::{self, BUFFER};
 use crate::tar::{self, BLOCK};
 
-/// Bytes that show how fast the medium is.
-const PROBE: u64 = 4 << 20;
+/// Bytes that show how fast the medium is, in each of three places.
+const SAMPLE: usize = 256 << 10;
+/// A bundle of less is read front to back: threads would be started for nothing.
+const SMALL: u64 = 4 << 20;
+
+/// What is read, and what it is held to.
+#[derive(Clone, Copy)]
+pub(super) struct Pass<'a> {
+    pub(super) medium: &'a dyn Medium,
+    pub(super) members: &'a Members,
+    pub(super) parsed: &'a Parsed,
+}
 
 /// Reads and checks every byte of all members. The end blocks and the two small members were checked when the bundle was opened.
-pub(crate) fn run(
-    medium: &dyn Medium,
-    members: &Members,
-    parsed: &Parsed,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<(), Fault> {
-    run_in(lanes::count(), medium, members, parsed, progress)
-}
-
-fn run_in(
-    count: usize,
-    medium: &dyn Medium,
-    members: &Members,
-    parsed: &Parsed,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<(), Fault> {
-    let (done, total) = (AtomicU64::new(0), members.length);
-    let sweep = Sweep { medium, members, parsed, done: &done };
+pub(crate) fn run(pass: Pass<'_>, progress: &mut dyn FnMut(Progress)) -> Result<(), Fault> {
+    let (count, total) = (lanes::count(), pass.members.length);
     let mut report = |done| progress(Progress { done, total });
-    let blobs: Vec<_> = members.blobs.iter().map(|(digest, extent)| (*digest, *extent)).collect();
-    let first = blobs.partition_point(|(_, extent)| extent.start < PROBE);
-    let (first, rest) = if count > 1 { blobs.split_at(first) } else { (&[][..], &blobs[..]) };
-    let begin = first.last().map_or(0, |(_, extent)| extent.padded_end());
-    let probe = Part { blobs: first, start: 0, end: begin };
-    let pace = sweep.check(&probe, count, lanes::buffers(count), &mut report)?;
-    let parts = if pace.outruns_a_lane() { cut(rest, count) } else { vec![rest] };
-    let mut start = begin;
-    let mut ranges = Vec::new();
-    for (number, blobs) in parts.iter().enumerate() {
-        let is_last = number + 1 == parts.len();
-        let end = blobs.last().filter(|_| !is_last).map_or(total, |(_, extent)| extent.padded_end());
-        ranges.push(Part { blobs, start, end });
-        start = end;
+    if count > 1 && total > SMALL && comes_fast(pass.medium, total) {
+        return apart::check(pass, count, &mut report);
     }
-    let (each, buffers) = (count / ranges.len(), lanes::buffers(count) / ranges.len());
-    let Some((own, others)) = ranges.split_first() else { return Ok(()) };
-    thread::scope(|scope| {
-        let others: Vec<_> = others
-            .iter()
-            .map(|part| scope.spawn(move || sweep.check(part, each, buffers, &mut |_| ())))
-            .collect();
-        let mut outcome = sweep.check(own, each, buffers, &mut report);
-        for other in others {
-            let checked = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            outcome = outcome.and(checked);
-        }
-        outcome.map(|_| report(total))
-    })
+    pass.front_to_back(count, &mut report)
 }
 
-/// Cuts blobs that lie one after another into some parts of about the same size.
-fn cut(blobs: &[(Digest, Extent)], count: usize) -> Vec<&[(Digest, Extent)]> {
-    let (Some((_, first)), Some((_, last))) = (blobs.first(), blobs.last()) else { return vec![blobs] };
-    let share = (last.end() - first.start) / count as u64;
-    let (mut rest, mut parts) = (blobs, Vec::new());
-    for number in 1..count as u64 {
-        let border = first.start + share * number;
-        let (part, after) = rest.split_at(rest.partition_point(|(_, extent)| extent.end() <= border));
-        if !part.is_empty() {
-            parts.push(part);
+/// Whether bytes come in less than three quarters of the time that it takes to hash them. What cannot be read is told later, in its place.
+fn comes_fast(medium: &dyn Medium, total: u64) -> bool {
+    let mut buffer = vec![0; SAMPLE];
+    let (mut reading, mut hashing) = (Duration::ZERO, Duration::ZERO);
+    for place in [0, total / 2, total.saturating_sub(SAMPLE as u64)] {
+        let begun = Instant::now();
+        if medium.read_exact_at(&mut buffer, place).is_err() {
+            return false;
         }
-        rest = after;
+        let filled = Instant::now();
+        black_box(hash::digest(&buffer));
+        reading += filled.duration_since(begun);
+        hashing += filled.elapsed();
     }
-    parts.push(rest);
-    parts
+    4 * reading < 3 * hashing
 }
 
-/// Blobs that lie one after another, and the bytes from the header of the first to the padding of the last; to the end of the file, where they are the
-/// last of all.
-struct Part<'a> {
-    blobs: &'a [(Digest, Extent)],
-    start: u64,
-    end: u64,
-}
-
-/// What all parts of a pass share.
-#[derive(Clone, Copy)]
-struct Sweep<'a> {
-    medium: &'a dyn Medium,
-    members: &'a Members,
-    parsed: &'a Parsed,
-    /// Bytes that were read, of all parts.
-    done: &'a AtomicU64,
-}
-
-impl Sweep<'_> {
-    /// Reads and checks a part. Gives how fast that went.
-    fn check(
-        self,
-        part: &Part<'_>,
-        count: usize,
-        buffers: usize,
-        report: &mut dyn FnMut(u64),
-    ) -> Result<Pace, Fault> {
+impl Pass<'_> {
+    fn front_to_back(self, count: usize, report: &mut dyn FnMut(u64)) -> Result<(), Fault> {
         thread::scope(|scope| {
+            let buffers = lanes::buffers(count);
             let (full, ready) = sync_channel(buffers);
             let (pool, spare) = sync_channel(buffers);
             (0..buffers).for_each(|_| drop(pool.try_send(Vec::new())));
-            let (medium, start, end) = (self.medium, part.start, part.end);
-            let reader = scope.spawn(move || read_ahead(medium, start..end, &full, &spare));
+            let (medium, length) = (self.medium, self.members.length);
+            scope.spawn(move || read_ahead(medium, 0..length, &full, &spare));
             let lanes = Lanes::start(scope, count);
-            let left = end - start;
-            let mut input = Input { ready, pool, buffer: None, position: 0, left, done: self.done, report };
-            let outcome = check(&mut input, &lanes, part, self.members);
+            let mut input = Input { ready, pool, buffer: None, position: 0, left: length, length, report };
+            let outcome = check(&mut input, &lanes, self.members);
             // Buffers must be on their way back when the reading thread is waited for.
             drop(input);
-            let (damaged, mut pace) = lanes.finish();
-            pace.reading = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            match damaged {
-                Some(damaged) => Err(fault(damaged, self.parsed)),
-                None => outcome.map(|()| pace),
+            match lanes.finish() {
+                Some(Damaged { digest, extent }) => Err(self.damaged(digest, extent)),
+                None => outcome,
             }
         })
     }
+
+    /// The fault of a blob that does not have its digest.
+    pub(super) fn damaged(self, digest: Digest, extent: Extent) -> Fault {
+        let owner = self.parsed.owners[&digest].clone();
+        Fault::Blob { digest, owner, start: extent.start, end: extent.end() }
+    }
 }
 
-fn fault(Damaged { digest, extent }: Damaged, parsed: &Parsed) -> Fault {
-    let owner = parsed.owners[&digest].clone();
-    Fault::Blob { digest, owner, start: extent.start, end: extent.end() }
-}
-
-fn check(input: &mut Input<'_>, lanes: &Lanes<'_>, part: &Part<'_>, members: &Members) -> Result<(), Fault> {
-    for &(digest, extent) in part.blobs {
+fn check(input: &mut Input<'_>, lanes: &Lanes<'_>, members: &Members) -> Result<(), Fault> {
+    for (&digest, &extent) in &members.blobs {
         if lanes.stopped() {
             return Ok(());
         }
-        let name = format!("blobs/sha256/{}", digest.hex());
+        let name = blob_name(&digest);
         check_header(input, &name, extent)?;
         let lane = lanes.idlest();
         input.feed(extent.size, lanes, lane).map_err(Fault::Read)?;
         lanes.end(lane, digest, extent);
         check_padding(input, &name, extent)?;
     }
-    if part.end < members.length {
-        return Ok(());
-    }
     for (name, extent) in [("index.json", members.index), ("oci-layout", members.layout)] {
         check_header(input, name, extent)?;
-        input.pass(extent.size, |_| ()).map_err(Fault::Read)?;
+        input.pass(extent.size).map_err(Fault::Read)?;
         check_padding(input, name, extent)?;
     }
-    input.pass(tar::END, |_| ()).map_err(Fault::Read)
+    input.pass(tar::END).map_err(Fault::Read)
 }
 
-fn check_header(input: &mut Input<'_>, name: &str, extent: Extent) -> Result<(), Fault> {
+pub(super) fn blob_name(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+pub(super) fn check_header(input: &mut impl Read, name: &str, extent: Extent) -> Result<(), Fault> {
     let mut block = [0; 512];
     input.read_exact(&mut block).map_err(Fault::Read)?;
     if block == tar::header(name, extent.size) {
@@ -184,11 +128,11 @@ fn check_header(input: &mut Input<'_>, name: &str, extent: Extent) -> Result<(),
     Err(Fault::Member { name, offset, reason: "was changed while the bundle was being read" })
 }
 
-fn check_padding(input: &mut Input<'_>, name: &str, extent: Extent) -> Result<(), Fault> {
-    let mut zero = true;
-    let padding = tar::padding(extent.size);
-    input.pass(padding, |bytes| zero &= bytes.iter().all(|&byte| byte == 0)).map_err(Fault::Read)?;
-    if zero {
+pub(super) fn check_padding(input: &mut impl Read, name: &str, extent: Extent) -> Result<(), Fault> {
+    let mut block = [0; 512];
+    let padding = &mut block[..usize::try_from(tar::padding(extent.size)).unwrap_or(0)];
+    input.read_exact(padding).map_err(Fault::Read)?;
+    if padding.iter().all(|&byte| byte == 0) {
         return Ok(());
     }
     Err(Fault::Padding { name: name.to_owned(), start: extent.end(), end: extent.padded_end() })
@@ -196,28 +140,20 @@ fn check_padding(input: &mut Input<'_>, name: &str, extent: Extent) -> Result<()
 
 type Filled = io::Result<Vec<u8>>;
 
-/// Sends a part of the file in order; ends early when nobody receives any more. Gives how fast bytes came.
-fn read_ahead(
-    medium: &dyn Medium,
-    part: Range<u64>,
-    full: &SyncSender<Filled>,
-    spare: &Receiver<Vec<u8>>,
-) -> Speed {
-    let (mut position, mut speed) = (part.start, Speed::default());
+/// Sends a part of the file in order; ends early when nobody receives any more.
+fn read_ahead(medium: &dyn Medium, part: Range<u64>, full: &SyncSender<Filled>, spare: &Receiver<Vec<u8>>) {
+    let mut position = part.start;
     while position < part.end {
         let Ok(mut buffer) = spare.recv() else { break };
         let size = usize::try_from(part.end - position).unwrap_or(BUFFER).min(BUFFER);
         buffer.resize(size, 0);
-        let begun = Instant::now();
         let filled = medium.read_exact_at(&mut buffer, position).map(|()| buffer);
-        speed.add(size, begun.elapsed());
         position += size as u64;
         let failed = filled.is_err();
         if full.send(filled).is_err() || failed {
             break;
         }
     }
-    speed
 }
 
 /// The receiving end of [`read_ahead`].
@@ -226,10 +162,9 @@ struct Input<'p> {
     pool: SyncSender<Vec<u8>>,
     buffer: Option<Arc<Buffer>>,
     position: usize,
-    /// Bytes that are still to come.
+    /// Bytes that are still to come, of how many.
     left: u64,
-    /// Bytes of all parts.
-    done: &'p AtomicU64,
+    length: u64,
     report: &'p mut dyn FnMut(u64),
 }
 
@@ -244,10 +179,9 @@ impl Input<'_> {
             self.buffer = None;
             let bytes = self.ready.recv().map_err(|_| over())??;
             self.position = 0;
-            let count = bytes.len() as u64;
-            self.left -= count;
+            self.left -= bytes.len() as u64;
             self.buffer = Some(Arc::new(Buffer { bytes, pool: self.pool.clone() }));
-            (self.report)(self.done.fetch_add(count, Ordering::Relaxed) + count);
+            (self.report)(self.length - self.left);
         }
         let position = self.position;
         self.buffer
@@ -268,12 +202,11 @@ impl Input<'_> {
         Ok(())
     }
 
-    /// Hands the next `size` bytes to `take`, in pieces.
-    fn pass(&mut self, mut size: u64, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    /// Passes over the next `size` bytes.
+    fn pass(&mut self, mut size: u64) -> io::Result<()> {
         while size > 0 {
             let (buffer, from) = self.buffer()?;
             let count = at_most(size, buffer.bytes.len() - from);
-            take(&buffer.bytes[from..from + count]);
             self.position += count;
             size -= count as u64;
         }
