@@ -15,6 +15,10 @@ use crate::store::{CHUNK, Store};
 /// Members that a tar may have; more than that is no archive of images.
 const MEMBER_LIMIT: usize = 1 << 20;
 
+/// What an archive may unpack to: so many times its size, or this many bytes where that is more.
+const UNPACKED_RATIO: u64 = 200;
+const UNPACKED_LEAST: u64 = 64 << 20;
+
 /// Links that are followed from one name to the file.
 const LINK_LIMIT: usize = 8;
 
@@ -55,8 +59,7 @@ impl Files {
         }
         let scratch = store.scratch().map_err(io::Error::other)?;
         let unpacked = scratch.path().join("archive.tar");
-        let mut from = flate2::read::MultiGzDecoder::new(BufReader::with_capacity(CHUNK, File::open(path)?));
-        io::copy(&mut from, &mut File::create(&unpacked)?)?;
+        unpack(File::open(path)?, &mut File::create(&unpacked)?)?;
         Tar::index(unpacked, Some(scratch)).map(Self::Tar)
     }
 
@@ -100,6 +103,18 @@ impl Files {
             }
         }
     }
+}
+
+/// Unpacks gzip, up to a limit.
+fn unpack(from: File, to: &mut File) -> io::Result<()> {
+    let most = UNPACKED_LEAST.max(UNPACKED_RATIO.saturating_mul(from.metadata()?.len()));
+    let content = flate2::read::MultiGzDecoder::new(BufReader::with_capacity(CHUNK, from));
+    if io::copy(&mut content.take(most + 1), to)? > most {
+        return Err(io::Error::other(format!(
+            "it unpacks to more than {most} bytes, which no archive of images does"
+        )));
+    }
+    Ok(())
 }
 
 impl Tar {
@@ -209,6 +224,17 @@ mod tests {
         gzip.write_all(&tar(&[])).unwrap();
         let (files, _folder) = open(&gzip.finish().unwrap());
         assert_eq!(files.unwrap().document("two").unwrap(), b"22");
+    }
+
+    #[test]
+    fn an_archive_that_unpacks_to_far_more_than_its_size_is_refused() {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let zeros = vec![0; 1 << 20];
+        (0..=UNPACKED_LEAST >> 20).for_each(|_| gzip.write_all(&zeros).unwrap());
+        let bomb = gzip.finish().unwrap();
+        assert!(UNPACKED_RATIO * (bomb.len() as u64) < UNPACKED_LEAST, "{}", bomb.len());
+        let error = open(&bomb).0.err().unwrap();
+        assert!(error.to_string().contains("unpacks to more than"), "{error}");
     }
 
     #[test]
