@@ -9,8 +9,8 @@ use std::thread;
 
 use qiji_blueprint::Digest;
 
+use super::checks::{Pass, blob_name, check_header, check_padding};
 use super::medium::Medium;
-use super::pass::{Pass, blob_name, check_header, check_padding};
 use super::scan::Extent;
 use crate::error::Fault;
 use crate::hash::{BUFFER, Hasher};

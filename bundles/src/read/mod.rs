@@ -7,6 +7,7 @@
 
 mod apart;
 mod blob;
+mod checks;
 mod lanes;
 mod medium;
 pub(crate) mod parse;
@@ -25,6 +26,7 @@ pub use blob::{BlobRange, VerifyingReader};
 pub use medium::{FileMedium, Medium, Stamp};
 pub use side::Side;
 
+use self::checks::Pass;
 use self::parse::Parsed;
 use self::scan::Members;
 use crate::BlobSource;
@@ -400,7 +402,7 @@ impl Bundle {
 
     fn check_bytes(&self, progress: &mut dyn FnMut(Progress)) -> Result<(), Fault> {
         let (medium, members, parsed) = (&*self.medium, &self.members, &self.parsed);
-        let outcome = pass::run(pass::Pass { medium, members, parsed }, progress);
+        let outcome = pass::run(Pass { medium, members, parsed }, progress);
         outcome.map_err(|fault| explain(self.volumes.as_deref(), fault, progress))
     }
 

@@ -14,30 +14,20 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use qiji_blueprint::Digest;
-
 use super::apart;
+use super::checks::{Pass, blob_name, check_header, check_padding};
 use super::lanes::{self, Buffer, Damaged, Lanes};
 use super::medium::Medium;
-use super::parse::Parsed;
-use super::scan::{Extent, Members};
+use super::scan::Members;
 use crate::Progress;
 use crate::error::Fault;
 use crate::hash::{self, BUFFER};
-use crate::tar::{self, BLOCK};
+use crate::tar;
 
 /// Bytes that show how fast the medium is, in each of three places.
 const SAMPLE: usize = 256 << 10;
 /// A bundle of less is read front to back: threads would be started for nothing.
 const SMALL: u64 = 4 << 20;
-
-/// What is read, and what it is held to.
-#[derive(Clone, Copy)]
-pub(super) struct Pass<'a> {
-    pub(super) medium: &'a dyn Medium,
-    pub(super) members: &'a Members,
-    pub(super) parsed: &'a Parsed,
-}
 
 /// Reads and checks every byte of all members. The end blocks and the two small members were checked when the bundle was opened.
 pub(crate) fn run(pass: Pass<'_>, progress: &mut dyn FnMut(Progress)) -> Result<(), Fault> {
@@ -86,12 +76,6 @@ impl Pass<'_> {
             }
         })
     }
-
-    /// The fault of a blob that does not have its digest.
-    pub(super) fn damaged(self, digest: Digest, extent: Extent) -> Fault {
-        let owner = self.parsed.owners[&digest].clone();
-        Fault::Blob { digest, owner, start: extent.start, end: extent.end() }
-    }
 }
 
 fn check(input: &mut Input<'_>, lanes: &Lanes<'_>, members: &Members) -> Result<(), Fault> {
@@ -112,30 +96,6 @@ fn check(input: &mut Input<'_>, lanes: &Lanes<'_>, members: &Members) -> Result<
         check_padding(input, name, extent)?;
     }
     input.pass(tar::END).map_err(Fault::Read)
-}
-
-pub(super) fn blob_name(digest: &Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
-}
-
-pub(super) fn check_header(input: &mut impl Read, name: &str, extent: Extent) -> Result<(), Fault> {
-    let mut block = [0; 512];
-    input.read_exact(&mut block).map_err(Fault::Read)?;
-    if block == tar::header(name, extent.size) {
-        return Ok(());
-    }
-    let (name, offset) = (name.to_owned(), extent.start - BLOCK);
-    Err(Fault::Member { name, offset, reason: "was changed while the bundle was being read" })
-}
-
-pub(super) fn check_padding(input: &mut impl Read, name: &str, extent: Extent) -> Result<(), Fault> {
-    let mut block = [0; 512];
-    let padding = &mut block[..usize::try_from(tar::padding(extent.size)).unwrap_or(0)];
-    input.read_exact(padding).map_err(Fault::Read)?;
-    if padding.iter().all(|&byte| byte == 0) {
-        return Ok(());
-    }
-    Err(Fault::Padding { name: name.to_owned(), start: extent.end(), end: extent.padded_end() })
 }
 
 type Filled = io::Result<Vec<u8>>;
