@@ -116,8 +116,8 @@ impl Place {
         self.own_copy(&keys.passphrase, &passphrase, 0o600)?;
         let bundle = self.path().join("out.qiji");
         for verb in ["lock", "build"] {
-            let mut command = self.command(&runs);
-            command.envs(otherwise.iter().copied()).env("QIJI_PASSPHRASE_FILE", &passphrase);
+            let mut command = self.command(&runs, otherwise);
+            command.env("QIJI_PASSPHRASE_FILE", &passphrase);
             command.arg(verb).arg(&site).arg("--artifacts").arg(&programs);
             command.arg("--store").arg(self.path().join("store"));
             if verb == "build" {
@@ -128,8 +128,9 @@ impl Place {
         Ok(bundle)
     }
 
-    /// A command in the folder; for another user with caches of its own, on one processor, with another umask.
-    fn command(&self, program: &Path) -> Command {
+    /// A command in the folder; for another user with caches of its own, on one processor, with another umask and what else is otherwise there. That is
+    /// set by the last of the programs that prepare all this: the clock would not let itself be shared by two users.
+    fn command(&self, program: &Path, otherwise: &[(&str, &str)]) -> Command {
         let mut command = match self.user {
             None => Command::new(program),
             Some(user) => {
@@ -139,9 +140,8 @@ impl Place {
                     format!("--regid={user}"),
                     "--clear-groups".to_owned(),
                 ]);
-                command
-                    .args(["taskset", "-c", "0", "sh", "-c", "umask 077; exec \"$0\" \"$@\""])
-                    .arg(program);
+                command.args(["taskset", "-c", "0", "sh", "-c", "umask 077; exec \"$@\"", "sh", "env"]);
+                command.args(otherwise.iter().map(|(name, value)| format!("{name}={value}"))).arg(program);
                 command
             }
         };
