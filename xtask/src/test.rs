@@ -118,7 +118,7 @@ const NEEDS: [(&str, Prepare); 4] = [
 
 fn architectures(command: &mut Command) -> Result<()> {
     cross::ready()?;
-    command.env("QIJI_ARTIFACTS", cross::artifacts()).env("PATH", cross::path()?);
+    command.env("QIJI_ARTIFACTS", cross::artifacts()).env("PATH", cross::path_with_emulators()?);
     Ok(())
 }
 

@@ -9,8 +9,10 @@
 //! Everything lies under `target/xtask/cross`; what is there is not made again.
 
 mod seccomp;
+mod trixie;
 mod zig;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -65,20 +67,23 @@ pub(crate) fn artifacts() -> PathBuf {
 }
 
 /// The search path with the cross compilers in it.
-pub(crate) fn path() -> Result<std::ffi::OsString> {
+pub(crate) fn path() -> Result<OsString> {
+    before_others(&[bin()])
+}
+
+/// The search path with the cross compilers and QEMU's user emulation in it.
+pub(crate) fn path_with_emulators() -> Result<OsString> {
+    before_others(&[bin(), trixie::qemu()?])
+}
+
+fn before_others(folders: &[PathBuf]) -> Result<OsString> {
     let given = setup::path();
-    let folders = std::iter::once(bin()).chain(std::env::split_paths(&given));
-    Ok(std::env::join_paths(folders)?)
+    Ok(std::env::join_paths(folders.iter().cloned().chain(std::env::split_paths(&given)))?)
 }
 
 /// Programs beside those of every set-up, and their packages.
-const PACKAGES: &[(&str, &str)] = &[
-    ("qemu-aarch64", "qemu-user"),
-    ("gperf", "gperf"),
-    ("pkg-config", "pkg-config"),
-    ("python3", "python3-venv"),
-    ("zstd", "zstd"),
-];
+const PACKAGES: &[(&str, &str)] =
+    &[("gperf", "gperf"), ("pkg-config", "pkg-config"), ("python3", "python3-venv"), ("zstd", "zstd")];
 
 /// Makes everything, and says how to use it.
 pub(crate) fn run() -> Result<()> {

@@ -3,14 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use fs_err as fs;
 
-use super::{Arch, bin, folder, path, sysroot, zig};
+use super::{Arch, bin, folder, path, sysroot, trixie, zig};
 use crate::run::quiet;
-
-/// The Debian release whose source is taken: the first with `LoongArch` in its libseccomp.
-const SUITE: &str = "trixie";
 
 /// Makes it for one architecture.
 pub(super) fn ready(arch: &Arch) -> Result<()> {
@@ -42,29 +39,13 @@ pub(super) fn ready(arch: &Arch) -> Result<()> {
     Ok(())
 }
 
-/// The source's archive, fetched with `apt-get`, which checks it against Debian's signed lists.
+/// The source's archive.
 fn source() -> Result<PathBuf> {
     let place = folder().join("libseccomp");
     if let Some(found) = archive(&place)? {
         return Ok(found);
     }
-    fs::create_dir_all(place.join("lists/partial"))?;
-    let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    let list = format!("deb-src [signed-by={keyring}] {} {SUITE} main\n", mirror()?);
-    fs::write(place.join("sources.list"), list)?;
-    let apt = |words: &[&str]| {
-        let mut apt = Command::new("apt-get");
-        apt.current_dir(&place).arg("-q");
-        for (key, value) in
-            [("Dir::Etc::SourceList", place.join("sources.list")), ("Dir::State::Lists", place.join("lists"))]
-        {
-            apt.arg("-o").arg(format!("{key}={}", value.display()));
-        }
-        apt.args(["-o", "Dir::Etc::SourceParts=-", "-o", "APT::Sandbox::User=root"]).args(words);
-        quiet(&mut apt)
-    };
-    apt(&["update"])?;
-    apt(&["source", "--download-only", "libseccomp"])?;
+    trixie::fetch(&place, &["source", "--download-only", "libseccomp"])?;
     archive(&place)?.context("apt-get brought no source of libseccomp")
 }
 
@@ -79,12 +60,4 @@ fn archive(place: &Path) -> Result<Option<PathBuf>> {
         }
     }
     Ok(None)
-}
-
-/// The mirror that this machine's own `apt-get` uses for Debian.
-fn mirror() -> Result<String> {
-    let text = quiet(Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)"]))?;
-    let found = text.lines().find(|line| line.trim_end_matches('/').ends_with("/debian"));
-    ensure!(found.is_some(), "apt-get knows no Debian mirror");
-    Ok(found.unwrap_or_default().to_owned())
 }

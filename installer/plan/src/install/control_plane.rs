@@ -4,6 +4,7 @@
 //! a certificate authority in use is never at stake; kubeadm keeps kubeconfigs that are there and good, and ones that a
 //! killed phase may have left half-written are removed first; static pods are written anew each time.
 
+use qiji_blueprint::site::Arch;
 use qiji_templates::Template;
 use serde_json::json;
 
@@ -105,7 +106,13 @@ fn kubeadm_values(ctx: &Ctx<'_>, certificates: &str) -> serde_json::Value {
         "services": ctx.site.network.services,
         "cluster_domain": ctx.site.network.domain,
         "etcd_tag": cluster.etcd_tag,
+        "etcd_untried_on": etcd_untried_on(ctx.node.arch),
     })
+}
+
+/// The architecture, where etcd's authors do not try it: elsewhere it starts without being told (etcd, `server/etcdmain`, `checkSupportArch`).
+fn etcd_untried_on(arch: Arch) -> Option<&'static str> {
+    (!matches!(arch, Arch::Amd64 | Arch::Arm64)).then(|| arch.as_str())
 }
 
 struct Phases<'a> {

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use qiji_blueprint::site::Arch;
+
 use super::*;
 use crate::action::{Action, Condition, Content, StepId};
 use crate::testing;
@@ -147,7 +149,7 @@ fn several_control_planes_are_refused_in_plain_words() {
 fn all_that_is_lacking_is_named_at_once() {
     let site = testing::site(1);
     let mut inventory = testing::inventory();
-    let offer = inventory.offers.get_mut(&qiji_blueprint::site::Arch::Amd64).unwrap();
+    let offer = inventory.offers.get_mut(&Arch::Amd64).unwrap();
     offer.packages.retain(|package| package.name != "cni");
     offer.images.retain(|image| !image.name.contains("flannel") && !image.name.contains("etcd"));
     let fault = install_plan(&site, &inventory, &BTreeMap::new()).unwrap_err().to_string();
@@ -264,6 +266,24 @@ fn a_lone_host_takes_workloads() {
     };
     assert!(!config(&testing::site(0)).contains("node-role.kubernetes.io/control-plane"));
     assert!(config(&testing::site(1)).contains("node-role.kubernetes.io/control-plane"));
+}
+
+#[test]
+fn etcd_is_told_to_start_where_its_authors_do_not_try_it() {
+    let config = |arch: Arch| {
+        let mut site = testing::site(1);
+        site.nodes.iter_mut().for_each(|node| node.arch = arch);
+        match &find(&plan(&site), "cp1/kubeadm-config").action {
+            Action::File { content, .. } => content.text.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    for arch in [Arch::Amd64, Arch::Arm64] {
+        assert!(!config(arch).contains("extraEnvs"), "{arch}");
+    }
+    let told = "    extraEnvs:\n    # etcd's authors do not try it on this architecture, and it starts there only when it is told to.\n    \
+        - name: ETCD_UNSUPPORTED_ARCH\n      value: \"loong64\"\ndns:";
+    assert!(config(Arch::Loong64).contains(told), "{}", config(Arch::Loong64));
 }
 
 #[test]
