@@ -335,7 +335,7 @@ async fn attestations_inside_an_index_are_kept() {
     assert_eq!(names(&lock), [expected, "r.example/team/app:v1".to_owned()]);
 }
 
-/// A layout in which the image's index and its manifest for amd64 are signed, each note listed as `entry` makes it.
+/// Makes a layout of the image and notes; `list` changes how a note is listed. Gives the digest of the image's index.
 fn layout(root: &Path, notes: &[Note], list: impl Fn(usize, &mut Value)) -> Digest {
     let mut layout = Layout::new(root);
     let manifests = layout.index("v1", &["arm64", "amd64"]);

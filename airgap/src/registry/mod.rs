@@ -23,7 +23,7 @@ pub use credentials::CredentialsError;
 pub(crate) use credentials::{Credentials, Secret};
 pub use places::{Mirror, MirrorError};
 pub(crate) use places::{Place, reference};
-pub(crate) use repository::{COSIGN, Repository};
+pub(crate) use repository::{COSIGN, Repository, tag_beside};
 
 use crate::error::SourceError;
 use crate::settings::Settings;

@@ -58,14 +58,13 @@ impl<'a> Repository<'a> {
     /// What is said of a manifest or index in this repository, each with the tag that it has or is given: what cosign put under a tag of its own, and
     /// whatever has it as its subject (distribution specification 1.1, *Listing Referrers*, with the tag for registries without it).
     pub(crate) async fn said_of(&self, subject: &Digest) -> Answer<Vec<(String, Vec<u8>)>> {
-        let stem = format!("sha256-{}", subject.hex());
         let mut said = Vec::new();
         for ending in COSIGN {
-            let tag = format!("{stem}.{ending}");
+            let tag = tag_beside(subject, ending);
             said.extend(self.manifest_if_there(&tag).await?.map(|bytes| (tag, bytes)));
         }
-        for digest in self.referrers(subject, &stem).await? {
-            let tag = format!("{stem}.{}", digest.short());
+        for digest in self.referrers(subject, &stem(subject)).await? {
+            let tag = tag_beside(subject, &digest.short());
             said.push((tag, self.manifest(&digest.to_string()).await?));
         }
         Ok(said)
@@ -205,6 +204,16 @@ impl<'a> Repository<'a> {
             reason: "the answer holds none".to_owned(),
         })
     }
+}
+
+/// The tag of what is said of a digest, by its ending: one of cosign's, or the start of its own digest.
+pub(crate) fn tag_beside(subject: &Digest, ending: &str) -> String {
+    format!("{}.{ending}", stem(subject))
+}
+
+/// The tag under which what refers to a digest is listed where a registry has no interface for that.
+fn stem(subject: &Digest) -> String {
+    format!("sha256-{}", subject.hex())
 }
 
 /// Whether an answer is a list of referrers, and not some other success.

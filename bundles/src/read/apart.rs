@@ -46,8 +46,8 @@ pub(super) fn check(pass: Pass<'_>, count: usize, report: &mut dyn FnMut(u64)) -
 
 fn check_small_members(pass: Pass<'_>) -> Result<(), Fault> {
     for (name, extent) in [("index.json", pass.members.index), ("oci-layout", pass.members.layout)] {
-        check_header(&mut From { medium: pass.medium, place: extent.start - BLOCK }, name, extent)?;
-        check_padding(&mut From { medium: pass.medium, place: extent.end() }, name, extent)?;
+        check_header(&mut Reading { medium: pass.medium, place: extent.start - BLOCK }, name, extent)?;
+        check_padding(&mut Reading { medium: pass.medium, place: extent.end() }, name, extent)?;
     }
     Ok(())
 }
@@ -95,7 +95,7 @@ impl Work<'_> {
         buffer: &mut [u8],
         tell: &Sender<u64>,
     ) -> Result<(), Fault> {
-        let mut input = From { medium: self.pass.medium, place: extent.start - BLOCK };
+        let mut input = Reading { medium: self.pass.medium, place: extent.start - BLOCK };
         let name = blob_name(&digest);
         check_header(&mut input, &name, extent)?;
         let mut hasher = Hasher::new();
@@ -116,12 +116,12 @@ impl Work<'_> {
 }
 
 /// A medium from some place on.
-struct From<'a> {
+struct Reading<'a> {
     medium: &'a dyn Medium,
     place: u64,
 }
 
-impl Read for From<'_> {
+impl Read for Reading<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.medium.read_at(buffer, self.place)?;
         self.place += count as u64;

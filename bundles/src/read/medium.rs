@@ -2,7 +2,7 @@
 //!
 //! Readers ask for bytes at offsets and keep to one direction where they can, since a medium may be a disc on which each step back costs as much
 //! as reading a megabyte: headers are read front to back, documents level by level in the order in which they lie, and the pass over all
-//! bytes is one sweep.
+//! bytes of a slow medium is one sweep.
 
 use std::fmt;
 use std::fs::File;

@@ -8,7 +8,6 @@
 
 use std::hint::black_box;
 use std::io::{self, Read};
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -64,7 +63,7 @@ impl Pass<'_> {
             let (pool, spare) = sync_channel(buffers);
             (0..buffers).for_each(|_| drop(pool.try_send(Vec::new())));
             let (medium, length) = (self.medium, self.members.length);
-            scope.spawn(move || read_ahead(medium, 0..length, &full, &spare));
+            scope.spawn(move || read_ahead(medium, length, &full, &spare));
             let lanes = Lanes::start(scope, count);
             let mut input = Input { ready, pool, buffer: None, position: 0, left: length, length, report };
             let outcome = check(&mut input, &lanes, self.members);
@@ -100,12 +99,12 @@ fn check(input: &mut Input<'_>, lanes: &Lanes<'_>, members: &Members) -> Result<
 
 type Filled = io::Result<Vec<u8>>;
 
-/// Sends a part of the file in order; ends early when nobody receives any more.
-fn read_ahead(medium: &dyn Medium, part: Range<u64>, full: &SyncSender<Filled>, spare: &Receiver<Vec<u8>>) {
-    let mut position = part.start;
-    while position < part.end {
+/// Sends the file in order; ends early when nobody receives any more.
+fn read_ahead(medium: &dyn Medium, length: u64, full: &SyncSender<Filled>, spare: &Receiver<Vec<u8>>) {
+    let mut position = 0;
+    while position < length {
         let Ok(mut buffer) = spare.recv() else { break };
-        let size = usize::try_from(part.end - position).unwrap_or(BUFFER).min(BUFFER);
+        let size = usize::try_from(length - position).unwrap_or(BUFFER).min(BUFFER);
         buffer.resize(size, 0);
         let filled = medium.read_exact_at(&mut buffer, position).map(|()| buffer);
         position += size as u64;

@@ -22,7 +22,7 @@ use tokio::runtime::Runtime;
 use crate::artifacts;
 use crate::failure::{Classify, Failure, Kind};
 
-/// What a bundle of a site with charts is made of.
+/// What a bundle of a site is made of.
 pub(crate) struct Charted {
     /// All of it, the images of charts included.
     pub(crate) wanted: Wanted,
@@ -31,6 +31,11 @@ pub(crate) struct Charted {
 }
 
 impl Charted {
+    /// That of a site that has no charts.
+    pub(crate) const fn without_charts(wanted: Wanted) -> Self {
+        Self { wanted, by_digest: Vec::new() }
+    }
+
     /// Warns of images that a chart names by a digest that nothing in the lock has.
     pub(crate) fn tell_unknown(&self, lock: &Lock) {
         for (release, image) in self.by_digest.iter().filter(|(_, image)| !has(lock, image)) {

@@ -10,7 +10,7 @@ use qiji_blueprint::Digest;
 use serde::Deserialize;
 
 use super::platform::pin;
-use crate::registry::COSIGN;
+use crate::registry::{COSIGN, tag_beside};
 
 /// The annotation with which `cosign save` says what an entry is.
 const KIND: &str = "kind";
@@ -63,7 +63,7 @@ impl Aside {
 
     /// The tag that it has or is given, beside what it is about.
     pub(super) fn tag(&self, subject: &Digest) -> String {
-        format!("sha256-{}.{}", subject.hex(), self.ending)
+        tag_beside(subject, &self.ending)
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::process::{Child, Command};
 
 use super::{DOCUMENT_LIMIT, Said, Shelf};
 use crate::error::{SourceError, StoreError};
-use crate::registry::COSIGN;
+use crate::registry::{COSIGN, tag_beside};
 use crate::source::Job;
 use crate::store::CHUNK;
 
@@ -166,7 +166,7 @@ impl Shelf for ContainerdShelf {
     }
 
     async fn said_of(&self, job: &Job<'_>, subject: &Digest) -> Result<Option<Vec<Said>>, SourceError> {
-        let tags = COSIGN.map(|ending| format!("sha256-{}.{ending}", subject.hex()));
+        let tags = COSIGN.map(|ending| tag_beside(subject, ending));
         let names = tags.each_ref().map(|tag| beside(&self.image, tag));
         let filters = names.each_ref().map(|name| format!("name=={name}"));
         let arguments: Vec<_> =

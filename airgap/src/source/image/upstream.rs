@@ -15,6 +15,7 @@ use qiji_blueprint::lock::{Pinned, Upstream};
 use super::platform::{Top, image_blobs, pin};
 use super::{Said, Shelf};
 use crate::error::SourceError;
+use crate::registry::tag_beside;
 use crate::source::Job;
 
 /// Most that may be said of one image.
@@ -118,7 +119,7 @@ impl<S: Shelf> Gathering<'_, S> {
                 continue;
             }
             let bytes = self.shelf.manifest(self.job, &pin.digest).await?;
-            said.push(Said { tag: format!("sha256-{}.{}", about.hex(), pin.digest.short()), bytes });
+            said.push(Said { tag: tag_beside(&about, &pin.digest.short()), bytes });
         }
         Ok(said)
     }

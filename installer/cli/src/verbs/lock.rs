@@ -9,7 +9,7 @@ use qiji_blueprint::lock::Lock;
 use qiji_blueprint::site::Site;
 
 use crate::artifacts::{self, ArtifactArgs};
-use crate::charts;
+use crate::charts::{self, Charted};
 use crate::endorsements;
 use crate::failure::{Classify, Failure, Kind};
 use crate::folders::StoreArgs;
@@ -57,15 +57,15 @@ pub(crate) fn lock(
     let watch = artifacts::Watch::start();
     let fetcher: Fetcher = artifacts::fetcher(store, artifacts, &watch)?;
     let runtime = artifacts::runtime()?;
-    let resolved = if site.charts.is_empty() {
-        runtime.block_on(fetcher.resolve(&Catalogue::builtin().wanted(site).input()?))
+    let charted = if site.charts.is_empty() {
+        Charted::without_charts(Catalogue::builtin().wanted(site).input()?)
     } else {
-        let charted = charts::wanted(&runtime, &fetcher, site, folder)?;
-        let resolved = runtime.block_on(fetcher.resolve(&charted.wanted));
-        resolved.inspect(|resolved| charted.tell_unknown(&resolved.lock))
+        charts::wanted(&runtime, &fetcher, site, folder)?
     };
+    let resolved = runtime.block_on(fetcher.resolve(&charted.wanted));
     drop(watch);
     let resolved = resolved.map_err(|errors| not_found(&errors, site))?;
+    charted.tell_unknown(&resolved.lock);
     for found in &resolved.provenance {
         if let Trust::Unverified(why) = &found.trust {
             eprintln!("warning: {} from {} was not checked: {why}", found.artifact.name, found.source);
