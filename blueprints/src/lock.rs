@@ -281,10 +281,16 @@ pub struct ImageConfig {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Whether a package of this name is one of the tools themselves, which no host unpacks: `agent`, one raw file, is sent to hosts before anything
+/// else, and `qiji` is for whoever carries the bundle.
+pub fn is_tool(package: &str) -> bool {
+    matches!(package, "agent" | "qiji")
+}
+
 /// Something that is unpacked on hosts, under a folder of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Package {
-    /// Name: `kubernetes`, `containerd`. The name `agent` is that of the tool that is sent to hosts: one raw file.
+    /// Name: `kubernetes`, `containerd`. Those of [`is_tool`] are not unpacked.
     pub name: String,
     /// Version.
     pub version: String,

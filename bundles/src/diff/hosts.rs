@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use qiji_blueprint::Digest;
+use qiji_blueprint::lock::is_tool;
 use qiji_blueprint::site::{Arch, Role};
 
 use super::files::{self, Files};
 use super::{Change, Item, Key, Sort};
-use crate::RAW_FILE;
 use crate::contents::{ImageEntry, PackageEntry, split_tag};
 use crate::error::VerifyError;
 use crate::read::Side;
@@ -123,11 +123,9 @@ impl<'a> Unpacked<'a> {
     }
 }
 
-/// Whether a package is unpacked on a host. What is one file as it is comes another way.
+/// Whether a package is unpacked on a host.
 fn is_for(package: &PackageEntry, host: &HostHoldings) -> bool {
-    package.arch == host.arch
-        && package.roles.contains(&host.role)
-        && package.blobs.iter().all(|blob| blob.media_type != RAW_FILE)
+    package.arch == host.arch && package.roles.contains(&host.role) && !is_tool(&package.name)
 }
 
 /// Package → version → files, as the names of folders tell.

@@ -122,7 +122,15 @@ fn host(spec: &BundleSpec, role: Role) -> HostHoldings {
 #[test]
 fn what_hosts_hold_is_compared_one_by_one_and_told_together() {
     let bench = Bench::new();
-    let (spec, store) = sample();
+    let (mut spec, mut store) = sample();
+    // The tools are on no host, and are not missed there.
+    for (tool, layer) in
+        [("agent", store.add(RAW_FILE, b"agent")), ("qiji", store.add(LAYER, &layer("qiji", b"qiji")))]
+    {
+        spec.packages.retain(|package| package.name != tool);
+        let kubernetes = spec.packages.iter().find(|package| package.name == "kubernetes").unwrap();
+        spec.packages.push(PackageEntry { name: tool.to_owned(), blobs: vec![layer], ..kubernetes.clone() });
+    }
     let bundle = bench.verify(&bench.write("a.qiji", &spec, &store).0).unwrap();
     let mut hosts: BTreeMap<String, HostHoldings> =
         (1..=6).map(|n| (format!("w{n}"), host(&spec, Role::Worker))).collect();

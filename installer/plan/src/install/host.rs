@@ -1,5 +1,6 @@
 //! What every host gets before anything runs on it: packages, links to their programs, kernel modules and settings.
 
+use qiji_blueprint::lock::is_tool;
 use qiji_templates::Template;
 use serde_json::json;
 
@@ -95,15 +96,13 @@ pub(crate) fn receive_in_turn(ctx: &Ctx<'_>, steps: &mut [Step]) {
     }
 }
 
-/// Packages of a host, the most urgent first. `agent` and `qiji` are the tools themselves and come another way.
+/// Packages of a host, the most urgent first, without the tools themselves.
 fn package_names<'a>(ctx: &'a Ctx<'_>) -> Vec<&'a str> {
     let mut names: Vec<&str> = ctx
         .offer
         .packages
         .iter()
-        .filter(|package| {
-            package.roles.contains(&ctx.node.role) && !matches!(package.name.as_str(), "agent" | "qiji")
-        })
+        .filter(|package| package.roles.contains(&ctx.node.role) && !is_tool(&package.name))
         .map(|package| package.name.as_str())
         .collect();
     for needed in PACKAGES {
